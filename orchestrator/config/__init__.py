@@ -1,0 +1,1 @@
+"""YAML files in, one catalog or every problem found out."""

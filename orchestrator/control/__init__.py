@@ -1,0 +1,1 @@
+"""The loop that owns the fleet, and the effects it performs."""

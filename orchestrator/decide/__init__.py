@@ -1,0 +1,1 @@
+"""Verbs: pure decisions over values."""

@@ -1,0 +1,1 @@
+"""What runs models: one protocol, one adapter per engine."""

@@ -1,0 +1,102 @@
+"""The error tree. Each error says what happened, where, and what to do about it.
+
+OrchestratorError
+├── ConfigError            the files cannot be read or do not make sense
+├── StateError             the state folder is unusable or already in use
+├── EngineError            an engine could not do what it was asked
+│   ├── SourceNotFound     the source does not exist                     (terminal)
+│   ├── SourceCorrupt      digest mismatch, not a model, unknown architecture (terminal)
+│   ├── LoadFailed         the model would not load
+│   ├── LoadTimedOut       the model did not get ready within its deadline
+│   └── ReplicaDied        a running replica crashed, hung or was killed
+├── HistoryError           the history cannot be written or read
+├── DaemonUnreachable      no daemon answers on the admin socket
+└── RequestError           a client's request cannot be served (carries an HTTP status)
+
+Anything outside the tree is a bug.
+"""
+
+
+class OrchestratorError(Exception):
+    """Base of all errors that a user should read.
+
+    Args:
+        what: what happened, one sentence without a full stop.
+        fix: what the reader can do about it, or "" where nothing can be said.
+        where: `file:line`, a model's name, or another place; "" where there is none.
+    """
+
+    def __init__(self, what: str, *, fix: str = "", where: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+        self.where = where
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  fix: {self.fix}" if self.fix else head
+
+
+class ConfigError(OrchestratorError):
+    pass
+
+
+class StateError(OrchestratorError):
+    pass
+
+
+class EngineError(OrchestratorError):
+    """An engine could not do what it was asked.
+
+    `terminal` says whether trying the same again could ever help: a missing
+    file or a corrupt model stays wrong until somebody changes something.
+    """
+
+    terminal = False
+
+
+class SourceNotFound(EngineError):
+    terminal = True
+
+
+class SourceCorrupt(EngineError):
+    terminal = True
+
+
+class LoadFailed(EngineError):
+    pass
+
+
+class LoadTimedOut(EngineError):
+    pass
+
+
+class ReplicaDied(EngineError):
+    pass
+
+
+class HistoryError(OrchestratorError):
+    pass
+
+
+class DaemonUnreachable(OrchestratorError):
+    pass
+
+
+class RequestError(OrchestratorError):
+    """A client's request cannot be served.
+
+    Args:
+        what: one sentence for the client.
+        status: the HTTP status to answer with.
+        code: OpenAI's `error.code`, such as "model_not_found".
+        retry_after_s: seconds for a `Retry-After` header, where trying again makes sense.
+    """
+
+    def __init__(
+        self, what: str, *, status: int, code: str, fix: str = "", retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(what, fix=fix)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,1 @@
+"""HTTP: the OpenAI wire forms and values, and the admin API."""

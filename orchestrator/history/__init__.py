@@ -1,0 +1,1 @@
+"""DuckDB: one writer, published copies, sandboxed reading."""

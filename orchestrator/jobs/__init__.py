@@ -1,0 +1,1 @@
+"""Scheduled work; its place is kept, nothing runs here yet."""

@@ -1,0 +1,38 @@
+"""The routing table: an immutable snapshot that the request path reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from orchestrator.values.policy import RoutingPolicy
+from orchestrator.values.spec import ModelState, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How one model is reached now.
+
+    `replica`, `revision` and `socket` are None together: no replica is ready,
+    and `unready` says why in one sentence. `stalled` means that waiting will
+    not help.
+    """
+
+    model: str
+    state: ModelState
+    capabilities: tuple[str, ...]
+    sampling: Sampling
+    replica: str | None = None
+    revision: str | None = None
+    socket: str | None = None
+    unready: str = ""
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingTable:
+    """`epoch` grows with every new table."""
+
+    epoch: int = 0
+    routes: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
+    policies: Mapping[str, RoutingPolicy] = field(default_factory=lambda: MappingProxyType({}))
+    default_policy: str | None = None
