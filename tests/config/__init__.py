@@ -1,0 +1,1 @@
+"""Tests of the configuration: files in, one catalog or every problem out."""
