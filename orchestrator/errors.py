@@ -4,6 +4,7 @@ OrchestratorError
 ├── ConfigError            the files cannot be read or do not make sense
 ├── StateError             the state folder is unusable or already in use
 ├── EngineError            an engine could not do what it was asked
+│   ├── EngineUnknown      no engine has that name                       (terminal)
 │   ├── SourceNotFound     the source does not exist                     (terminal)
 │   ├── SourceCorrupt      digest mismatch, not a model, unknown architecture (terminal)
 │   ├── LoadFailed         the model would not load
@@ -55,6 +56,10 @@ class EngineError(OrchestratorError):
     terminal = False
 
 
+class EngineUnknown(EngineError):
+    terminal = True
+
+
 class SourceNotFound(EngineError):
     terminal = True
 
@@ -90,13 +95,22 @@ class RequestError(OrchestratorError):
         what: one sentence for the client.
         status: the HTTP status to answer with.
         code: OpenAI's `error.code`, such as "model_not_found".
+        param: the field of the body that is at fault, where it is one.
         retry_after_s: seconds for a `Retry-After` header, where trying again makes sense.
     """
 
-    def __init__(
-        self, what: str, *, status: int, code: str, fix: str = "", retry_after_s: int | None = None
+    def __init__(  # noqa: PLR0913 (all but the first by name, as the answer has them)
+        self,
+        what: str,
+        *,
+        status: int,
+        code: str,
+        fix: str = "",
+        param: str | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(what, fix=fix)
         self.status = status
         self.code = code
+        self.param = param
         self.retry_after_s = retry_after_s

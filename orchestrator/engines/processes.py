@@ -1,0 +1,99 @@
+"""Processes as the kernel sees them, told apart however often their numbers are reused."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import psutil
+
+from orchestrator.errors import EngineError
+from orchestrator.values.fleet import Running
+
+# Two readings of one process's start differ by rounding and by small corrections of the clock, in seconds.
+SAME_START_S: Final = 2.0
+# How long killed processes may take to go, in seconds: freeing many GB of memory takes a while.
+GONE_S: Final = 10.0
+
+
+def started_at(pid: int) -> float:
+    """Return when the process started, in seconds since the epoch; 0.0 where it is gone already."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0
+
+
+def memory_of(running: Running) -> int | None:
+    """Return the resident memory of a live process in bytes; None where it is gone."""
+    process = _live(running)
+    if process is None:
+        return None
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return None
+
+
+async def end_leftovers(leftovers: Iterable[Running], *, command: str, own: Iterable[int]) -> None:
+    """Kill those that still run, are the same process, and were started as `command`; with their groups.
+
+    Args:
+        leftovers: processes that somebody else has started.
+        command: an argument; no process without it is touched.
+        own: process numbers to leave alone.
+
+    Raises:
+        EngineError: one has not gone in time.
+    """
+    spared = frozenset(own) | {os.getpid()}
+    found = [process for running in leftovers if (process := _live(running)) and process.pid not in spared]
+    doomed = [process for process in found if _runs(process, command)]
+    for process in doomed:
+        _kill_group(process)
+    await _gone(doomed)
+
+
+async def _gone(doomed: Sequence[psutil.Process]) -> None:
+    if not doomed:
+        return
+    _, alive = await asyncio.to_thread(psutil.wait_procs, doomed, timeout=GONE_S)
+    left = [str(process.pid) for process in alive if _status(process) != psutil.STATUS_ZOMBIE]
+    if left:
+        raise EngineError(
+            f"left over by an earlier daemon and not to be killed: process {', '.join(left)}",
+            fix="it hangs in the kernel, usually in a driver: see dmesg",
+        )
+
+
+def _live(running: Running) -> psutil.Process | None:
+    try:
+        process = psutil.Process(running.pid)
+        same = abs(process.create_time() - running.pid_started) <= SAME_START_S
+    except (psutil.Error, ValueError):
+        return None
+    return process if same and _status(process) not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} else None
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.Error:
+        return str(psutil.STATUS_DEAD)
+
+
+def _runs(process: psutil.Process, command: str) -> bool:
+    try:
+        return command in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _kill_group(process: psutil.Process) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            os.kill(process.pid, signal.SIGKILL)
