@@ -1,0 +1,247 @@
+"""The live file: open it, append to it, make it whole. The only module of the daemon that imports duckdb."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from orchestrator.errors import HistoryError
+from orchestrator.history.faults import StoreNewer, StoreUnavailable, explain
+from orchestrator.history.schema import STEPS, TABLES, VERSION, row
+from orchestrator.values.fact import Fact
+
+LIVE: Final = "live.duckdb"
+
+_CONFIG: Final[dict[str, str | bool | int | list[str]]] = {
+    "threads": 1,
+    # DuckDB would take 80 % of a machine whose memory belongs to models.
+    "memory_limit": "256MB",
+    "temp_directory": "",
+    # What the duckdb 1.5 command line and notebooks can read as well.
+    "storage_compatibility_version": "v1.5.0",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    # Never by itself: between two checkpoints the main file does not change, so it can be copied.
+    "checkpoint_threshold": "1TB",
+}
+
+# What DuckDB or `row` raise for a row that can never be stored, however often it is tried.
+_ROW_ERRORS: Final = (
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.ProgrammingError,
+    duckdb.NotSupportedError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+# After these the database answers nothing any more until it is opened again.
+_FATAL: Final = (duckdb.FatalException, duckdb.InternalException)
+
+_VERSION_SQL: Final = "select max(version) from schema_version"
+_HAS_VERSION_SQL: Final = "select count(*) from duckdb_tables() where table_name = 'schema_version'"
+_STAMP_SQL: Final = "insert into schema_version values (?, ?)"
+
+
+class Store:
+    """The live file of one folder, open and locked until `close`. For one thread only."""
+
+    def __init__(self, folder: Path, now: datetime) -> None:
+        """Open `<folder>/live.duckdb`, made with its folder where missing, at the newest schema.
+
+        Raises:
+            StoreUnavailable, StoreLocked, StoreNewer, StoreDamaged: see faults.
+        """
+        self.path = folder / LIVE
+        self.broken = False
+        self.refusal = ""
+        self._log_private = False
+        _make_private(folder)
+        with contextlib.suppress(FileNotFoundError):
+            # A kill between creating the file and its first write leaves 0 bytes, which DuckDB refuses.
+            if self.path.stat().st_size == 0:
+                self.path.unlink()
+        try:
+            self._con = duckdb.connect(self.path, config=_CONFIG)
+        except (duckdb.Error, RuntimeError) as cause:
+            raise explain(cause, self.path) from cause
+        try:
+            self._con.execute("set enable_progress_bar = false")
+            self._upgrade(now)
+            self._inode = self._private()
+            self._start()
+        except duckdb.Error as cause:
+            self.close()
+            raise explain(cause, self.path) from cause
+        except OSError as cause:
+            self.close()
+            raise explain(cause, self.path) from cause
+        except HistoryError:
+            self.close()
+            raise
+
+    def append(self, facts: Sequence[Fact]) -> int:
+        """Store all of `facts` in one transaction, on disk when this returns; return how many could not be.
+
+        A row that DuckDB refuses is left out and counted; the others are stored. On a
+        fault nothing of `facts` is stored, and `broken` says whether the file must be opened again.
+        """
+        self._check()
+        try:
+            self._commit(facts)
+        except _ROW_ERRORS:
+            self._restart()
+            good = [fact for fact in facts if self._fits(fact)]
+            self._guarded_commit(good)
+            return len(facts) - len(good)
+        except duckdb.Error as cause:
+            raise self._fault(cause) from cause
+        return 0
+
+    def checkpoint(self) -> None:
+        """Bring every stored row into the main file, which then stays as it is until the next call."""
+        self._check()
+        try:
+            self._con.execute("checkpoint")
+        except duckdb.Error as cause:
+            raise self._fault(cause) from cause
+        self._log_private = False  # the log is gone; the next one is a new file
+
+    def close(self) -> None:
+        """Give the file and its lock back; rows already stored stay stored whatever happens here."""
+        self._appenders = {}
+        with contextlib.suppress(duckdb.Error):
+            self._con.close()
+
+    def _upgrade(self, now: datetime) -> None:
+        found = 0
+        if self._one(_HAS_VERSION_SQL):
+            found = self._one(_VERSION_SQL)
+        if found > VERSION:
+            raise StoreNewer(
+                f"the history has schema {found}, this version knows up to {VERSION}",
+                where=str(self.path),
+                fix="run the newer version again, or move the file away to start a new history",
+            )
+        if found == VERSION:
+            return
+        self._con.execute("begin")
+        for version in range(found, VERSION):
+            self._con.execute(STEPS[version])
+            self._con.execute(_STAMP_SQL, [version + 1, now.astimezone(UTC).replace(tzinfo=None)])
+        self._con.execute("commit")
+        # Definitions left in the log have made files unopenable after a kill (duckdb issues 18732, 19712).
+        self._con.execute("checkpoint")
+
+    def _one(self, sql: str) -> int:
+        found = self._con.execute(sql).fetchall()
+        return int(found[0][0] or 0)
+
+    def _start(self) -> None:
+        self._appenders = {kind: self._con.appender(table) for kind, table in TABLES.items()}
+
+    def _restart(self) -> None:
+        """Forget what the appenders and the transaction hold."""
+        self._appenders = {}
+        with contextlib.suppress(duckdb.Error):
+            self._con.execute("rollback")
+        with contextlib.suppress(duckdb.Error):
+            self._start()
+
+    def _fill(self, facts: Sequence[Fact]) -> None:
+        self._con.execute("begin")
+        for kind, appender in self._appenders.items():
+            rows = [row(fact) for fact in facts if type(fact) is kind]
+            if rows:
+                appender.append_rows(rows)
+                appender.flush()
+
+    def _commit(self, facts: Sequence[Fact]) -> None:
+        self._fill(facts)
+        self._con.execute("commit")
+        if not self._log_private:
+            self._log_private = self._make_log_private()
+
+    def _guarded_commit(self, facts: Sequence[Fact]) -> None:
+        try:
+            self._commit(facts)
+        except duckdb.Error as cause:
+            raise self._fault(cause) from cause
+
+    def _fits(self, fact: Fact) -> bool:
+        """Say whether `fact` alone can be stored, by storing it and taking that back."""
+        if type(fact) not in TABLES:
+            return False
+        try:
+            self._fill([fact])
+        except _ROW_ERRORS as cause:
+            self.refusal = str(cause).partition("\n")[0]
+            return False
+        except duckdb.Error as cause:
+            raise self._fault(cause) from cause
+        finally:
+            self._restart()
+        return True
+
+    def _fault(self, cause: duckdb.Error) -> HistoryError:
+        self.broken = isinstance(cause, _FATAL) or not isinstance(cause, duckdb.OperationalError)
+        self._restart()
+        return explain(cause, self.path)
+
+    def _private(self) -> int:
+        self.path.chmod(0o600)
+        return self.path.stat().st_ino
+
+    def _make_log_private(self) -> bool:
+        """Close the log to others: DuckDB makes it as the umask says (the folder is private anyway)."""
+        with contextlib.suppress(OSError):
+            self.path.with_name(f"{LIVE}.wal").chmod(0o600)
+            return True
+        return False
+
+    def _check(self) -> None:
+        """Notice that the file was removed or replaced: DuckDB would go on writing where nobody looks."""
+        try:
+            same = self.path.stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            self.broken = True
+            raise StoreUnavailable(
+                "the history file was removed or replaced while in use",
+                where=str(self.path),
+                fix="a new one is started by itself; stop the daemon before you move it",
+            )
+
+
+def set_aside(folder: Path, now: datetime) -> Path:
+    """Move the live file and its log out of the way; return where the file lies now.
+
+    Raises:
+        StoreUnavailable: the folder does not let us.
+    """
+    live = folder / LIVE
+    aside = live.with_name(f"{LIVE}.corrupt-{now.astimezone(UTC):%Y%m%dT%H%M%S%fZ}")
+    try:
+        # The log first: killed in between, a log without its file is never replayed into a fresh one.
+        with contextlib.suppress(FileNotFoundError):
+            live.with_name(f"{LIVE}.wal").rename(aside.with_name(f"{aside.name}.wal"))
+        live.rename(aside)
+    except OSError as cause:
+        raise explain(cause, live) from cause
+    return aside
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as cause:
+        fault = explain(cause, folder)
+        raise StoreUnavailable(fault.what, where=str(folder), fix=fault.fix) from cause
