@@ -41,6 +41,7 @@ def _copy_in_kernel(reading: int, writing: int) -> bool:
 
 
 def main() -> int:
+    """Copy as the two arguments say; 1 with the reason on standard error where that fails."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     try:
         copy(source, target)

@@ -12,8 +12,7 @@ from orchestrator.values.fact import Fact
 
 # How long facts gather before they are written in one transaction, in seconds. With one
 # transaction per fact, 500 facts a second would keep the disk busy all the time (each
-# waits about 4 ms for it); with 200 ms they cost 5 % of a core.
-# Source: docs/history.md#cost
+# waits about 4 ms for it); with 200 ms they cost 5 % of a core (docs/history.md#cost).
 GATHER_S: Final = 0.2
 # Facts that make a transaction worth writing at once.
 ENOUGH: Final = 1000

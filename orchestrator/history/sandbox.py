@@ -35,6 +35,17 @@ class Result:
     truncated: bool
 
 
+class _Answer(TypedDict, total=False):
+    """What the child says: an answer, or an error with its fix."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[object]]
+    truncated: bool
+    error: str
+    fix: str
+
+
 def query(
     db: Path, sql: str, *, timeout_s: float = 10.0, max_rows: int = 1000, memory_mb: int = 512
 ) -> Result:
@@ -63,16 +74,16 @@ def query(
     }
     answer = _ask(json.dumps(request), timeout_s)
     if "error" in answer:
-        raise HistoryError(str(answer["error"]), fix=str(answer.get("fix", "")) or _TABLES)
+        raise HistoryError(answer["error"], fix=answer["fix"] or _TABLES)
     return Result(
         columns=tuple(answer["columns"]),
         types=tuple(answer["types"]),
         rows=tuple(tuple(row) for row in answer["rows"]),
-        truncated=bool(answer["truncated"]),
+        truncated=answer["truncated"],
     )
 
 
-def _ask(request: str, timeout_s: float) -> dict[str, "list[list[object]] | list[str] | str | bool"]:
+def _ask(request: str, timeout_s: float) -> _Answer:
     child = subprocess.Popen(  # noqa: S603 -- our own interpreter and code, no shell
         [sys.executable, "-I", "-X", "utf8", "-c", _START, *_search_path()],
         stdin=subprocess.PIPE,
@@ -94,7 +105,8 @@ def _ask(request: str, timeout_s: float) -> dict[str, "list[list[object]] | list
     finally:
         _end(child)
     if child.returncode == 0:
-        return json.loads(out)
+        answer: _Answer = json.loads(out)
+        return answer
     if child.returncode in (-signal.SIGXCPU, -signal.SIGALRM):
         raise HistoryError(f"the query took longer than {timeout_s:g} s and was ended", fix="ask for less")
     if child.returncode < 0:

@@ -123,7 +123,6 @@ class Scribe:
                 self.failed_rows += failed
                 self.written += len(batch) - failed
                 self._fresh = False
-                self._breaks = 0
                 if failed:
                     self.notice = HistoryError(f"{failed} rows could not be stored: {store.refusal}")
             self.fault, self._retry_s = None, 0.0
@@ -142,20 +141,13 @@ class Scribe:
             raise StoreUnavailable(
                 f"duckdb cannot be loaded: {cause}", fix="reinstall the duckdb package"
             ) from cause
+        if self._breaks >= DAMAGED_AFTER:
+            damage = f"the history file failed {self._breaks} times in a row"
+            self._keep(store.set_aside(self._folder, clock.now()), damage)
         try:
-            if self._breaks >= DAMAGED_AFTER:
-                raise StoreDamaged(
-                    f"the history file failed {self._breaks} times in a row", where=str(self._folder)
-                )
             opened = store.Store(self._folder, clock.now())
-        except StoreDamaged as damage:
-            aside = store.set_aside(self._folder, clock.now())
-            self._breaks = 0
-            self.notice = HistoryError(
-                f"{damage.what}; it is kept as {aside.name} and a new one is started",
-                where=str(aside),
-                fix="its rows are not in the new file; `duckdb` may still read some of them",
-            )
+        except StoreDamaged as fault:
+            self._keep(store.set_aside(self._folder, clock.now()), fault.what)
             opened = store.Store(self._folder, clock.now())
         sweep(self._folder)
         self._store = opened
@@ -163,6 +155,15 @@ class Scribe:
         self.published_at = published_at(self._folder)
         self._publish_at = clock.monotonic_s() + PUBLISH_FIRST_S
         return opened
+
+    def _keep(self, aside: Path, damage: str) -> None:
+        """Tell where a damaged file lies now."""
+        self._breaks = 0
+        self.notice = HistoryError(
+            f"{damage}; it is kept as {aside.name} and a new one is started",
+            where=str(aside),
+            fix="its rows are not in the new file; `duckdb` may still read some of them",
+        )
 
     def _fail(self, fault: HistoryError) -> None:
         now = clock.monotonic_s()
@@ -183,7 +184,7 @@ class Scribe:
         """Answer those who want a fresh copy, or start one: when asked, when due, and at the end."""
         if self.fault is not None:
             for done in self._asked:
-                _settle(done, self.fault, None)
+                _settle(done, self.fault, self._folder)
             self._asked = []
             return
         if self._fresh:
@@ -202,6 +203,7 @@ class Scribe:
             self._fail(fault)
             self._publish()
             return
+        self._breaks = 0
         self._fresh = self._copying = True
         self._riding, self._asked = self._asked, []
         self._publisher.start(self._store.path, lambda took_s, fault: self._inbox.send(Copied(took_s, fault)))

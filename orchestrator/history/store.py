@@ -15,7 +15,7 @@ from orchestrator.values.fact import Fact
 
 LIVE: Final = "live.duckdb"
 
-_CONFIG: Final[dict[str, str | bool | int | list[str]]] = {
+_CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "threads": 1,
     # DuckDB would take 80 % of a machine whose memory belongs to models.
     "memory_limit": "256MB",
@@ -61,6 +61,7 @@ class Store:
         self.broken = False
         self.refusal = ""
         self._log_private = False
+        self._appenders: dict[type[Fact], duckdb.Appender] = {}
         _make_private(folder)
         with contextlib.suppress(FileNotFoundError):
             # A kill between creating the file and its first write leaves 0 bytes, which DuckDB refuses.

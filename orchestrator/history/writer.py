@@ -100,7 +100,8 @@ class HistoryWriter:
     def close(self, within_s: float) -> None:
         """Write what is queued, publish, and give the file back; blocks up to `within_s` seconds.
 
-        May be called twice, and without `start`. Facts that cannot be written by then are lost, and the log says how many.
+        May be called twice, and without `start`. Facts that cannot be written by then are
+        lost, and the log says how many.
         """
         if self._open:
             self._open = False
