@@ -11,6 +11,7 @@ OrchestratorError
 │   ├── LoadTimedOut       the model did not get ready within its deadline
 │   └── ReplicaDied        a running replica crashed, hung or was killed
 ├── HistoryError           the history cannot be written or read
+├── ModelUnknown           there is no model of that name
 ├── DaemonUnreachable      no daemon answers on the admin socket
 └── RequestError           a client's request cannot be served (carries an HTTP status)
 
@@ -81,6 +82,10 @@ class ReplicaDied(EngineError):
 
 
 class HistoryError(OrchestratorError):
+    pass
+
+
+class ModelUnknown(OrchestratorError):
     pass
 
 

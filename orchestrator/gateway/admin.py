@@ -1,0 +1,112 @@
+"""The admin API: what the command line speaks, on a private Unix socket."""
+
+import json
+import logging
+from typing import Any, Final, Protocol
+
+from orchestrator.errors import ModelUnknown, OrchestratorError
+from orchestrator.gateway.ports import App, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+MOST_BODY_BYTES: Final = 64 * 1024
+
+
+class Operations(Protocol):
+    """What an operator may ask of the daemon; every answer is ready for JSON."""
+
+    async def status(self) -> Json: ...
+    async def describe(self, name: str) -> Json:
+        """Return one model; raise ModelUnknown where there is none."""
+
+    async def reload(self, wait_s: float | None) -> Json: ...
+    async def plan(self, folder: str | None) -> Json: ...
+    async def publish(self) -> Json: ...
+    async def confirm_removal(self) -> Json: ...
+
+
+class BadBody(OrchestratorError):
+    pass
+
+
+STATUS_OF: Final[dict[type[OrchestratorError], int]] = {ModelUnknown: 404, BadBody: 400}
+
+
+def admin_app(operations: Operations) -> App:
+    """Return the ASGI application. Who may open its socket may do everything: it has no keys."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            body = await _json_body(receive)
+            status, payload = 200, await _answer(operations, scope["method"], scope["path"], body)
+        except OrchestratorError as error:
+            status, payload = STATUS_OF.get(type(error), 409), _error(error)
+        except Exception as error:
+            log.exception("admin request failed")
+            status, payload = 500, {"error": {"message": f"{type(error).__name__}: {error}", "fix": ""}}
+        content = json.dumps(payload, default=str).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    return app
+
+
+async def _answer(operations: Operations, method: str, path: str, body: Json) -> Json:
+    match method, path.strip("/").split("/"):
+        case "GET", ["v1", "status"]:
+            return await operations.status()
+        case "GET", ["v1", "models", name]:
+            return await operations.describe(name)
+        case "POST", ["v1", "reload"]:
+            return await operations.reload(_number(body, "wait_s"))
+        case "POST", ["v1", "plan"]:
+            return await operations.plan(_text(body, "folder"))
+        case "POST", ["v1", "history", "publish"]:
+            return await operations.publish()
+        case "POST", ["v1", "confirm-removal"]:
+            return await operations.confirm_removal()
+    raise BadBody(f"there is no {method} {path}", fix="use the orchestrator command of the same version")
+
+
+def _error(error: OrchestratorError) -> Json:
+    message = f"{error.where}: {error.what}" if error.where else error.what
+    return {"error": {"message": message, "fix": error.fix}}
+
+
+async def _json_body(receive: Receive) -> Json:
+    content = b""
+    more = True
+    while more:
+        message = await receive()
+        content += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(content) > MOST_BODY_BYTES:
+            raise BadBody("the body is too large")
+    if not content:
+        return {}
+    try:
+        body = json.loads(content)
+    except ValueError as error:
+        raise BadBody(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadBody("the body must be a JSON object")
+    return body
+
+
+def _number(body: Json, key: str) -> float | None:
+    value = body.get(key)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise BadBody(f"{key} must be a number")
+
+
+def _text(body: Json, key: str) -> str | None:
+    value = body.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise BadBody(f"{key} must be a string")
