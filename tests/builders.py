@@ -1,11 +1,13 @@
 """Values with defaults, for tests that care about one field."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.values.catalog import Catalog, Document, Kind
+from orchestrator.values.fleet import Fleet, Phase, Replica, Running
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.spec import ModelSpec, Source
+from orchestrator.values.state import ModelRecord, Rejection, State
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -15,7 +17,8 @@ def source(location: str = "small", *, scheme: str = "demo", sha256: str | None 
 
 
 def spec(name: str = "fast", *, location: str = "tiny", **changes: Any) -> ModelSpec:  # noqa: ANN401 (any field)
-    return ModelSpec(**({"name": name, "engine": "llama-cpp", "source": source(location)} | changes))
+    fields: dict[str, Any] = {"name": name, "engine": "llama-cpp", "source": source(location)}
+    return ModelSpec(**(fields | changes))
 
 
 def model(value: ModelSpec | None = None, *, generation: int = 1) -> Document[ModelSpec]:
@@ -32,7 +35,8 @@ def model(value: ModelSpec | None = None, *, generation: int = 1) -> Document[Mo
 
 
 def policy(name: str = "default", **changes: Any) -> Document[RoutingPolicy]:  # noqa: ANN401 (any field)
-    value = RoutingPolicy(**({"name": name, "default": True, "otherwise": ("fast",)} | changes))
+    fields: dict[str, Any] = {"name": name, "default": True, "otherwise": ("fast",)}
+    value = RoutingPolicy(**(fields | changes))
     return Document(
         kind=Kind.POLICY,
         name=name,
@@ -46,3 +50,47 @@ def policy(name: str = "default", **changes: Any) -> Document[RoutingPolicy]:  #
 
 def catalog(*specs: ModelSpec, generation: int = 1) -> Catalog:
     return Catalog(models={s.name: model(s, generation=generation) for s in specs})
+
+
+def replica(
+    value: ModelSpec | None = None, *, id: str = "fast-1.1", phase: str = "ready", **changes: Any
+) -> Replica:  # noqa: A002, ANN401, E501 (any field)
+    fields: dict[str, Any] = {
+        "id": id,
+        "spec": value or spec(),
+        "phase": Phase(phase),
+        "since": NOW,
+        "running": running(id) if phase != "starting" else None,
+    }
+    return Replica(**(fields | changes))
+
+
+def running(id: str = "fast-1.1") -> Running:  # noqa: A002 (the field's own name)
+    return Running(replica=id, socket=f"/run/{id}.sock", pid=4711, pid_started=1.0)
+
+
+def rejection(value: ModelSpec | None = None, **changes: Any) -> Rejection:  # noqa: ANN401 (any field)
+    fields: dict[str, Any] = {
+        "revision": (value or spec()).revision,
+        "reason": "LoadFailed",
+        "message": "it broke",
+        "terminal": False,
+        "failures": 1,
+        "first_at": NOW,
+        "last_at": NOW,
+        "retry_at": NOW + timedelta(seconds=10),
+    }
+    return Rejection(**(fields | changes))
+
+
+def state(wanted: ModelSpec | None = None, *replicas: Replica, **record: Any) -> State:  # noqa: ANN401 (any field)
+    """A state with one model, `fast`; `wanted` None means that its file is gone."""
+    document = model(wanted) if wanted else None
+    known = ModelRecord(**({"name": "fast", "document": document} | record))
+    return State(
+        boot=1,
+        started=len(replicas),
+        catalog=Catalog(models={"fast": document} if document else {}),
+        models={"fast": known},
+        fleet=Fleet(replicas={r.id: r for r in replicas}),
+    )

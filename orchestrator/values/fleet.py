@@ -6,15 +6,17 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
+from orchestrator.values.spec import ModelSpec
+
 
 class Phase(StrEnum):
-    """Where a replica is in its life; the legal moves are `decide/lifecycle.py`."""
+    """Where a replica is in its life; the legal moves are the table of `decide/lifecycle.py`."""
 
     STARTING = "starting"  # fetch, load and warm are under way
     READY = "ready"
     DRAINING = "draining"  # takes no new request; its leases run on
     STOPPING = "stopping"
-    FAILED = "failed"  # gone; kept for one pass, so that the cause can be recorded
+    GONE = "gone"  # never stored: a replica that comes here leaves the fleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +39,35 @@ class Running:
 class Replica:
     """One running copy of one revision.
 
-    `launch` is the launch digest of the spec it was started from. `since` is
-    the instant it came into its phase, `why` the reason it is there.
+    `spec` is what it was started from. `since` is the instant it came into
+    its phase, `why` the reason it is there. `not_before` holds back the next
+    try to unload a replica that would not go.
     """
 
     id: str
-    model: str
-    revision: str
-    launch: str
+    spec: ModelSpec
     phase: Phase
     since: datetime
     why: str = ""
     running: Running | None = None
+    not_before: datetime | None = None
+
+    @property
+    def model(self) -> str:
+        return self.spec.name
+
+    @property
+    def launch(self) -> str:
+        return self.spec.launch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     replicas: Mapping[str, Replica] = field(default_factory=lambda: MappingProxyType({}))
 
-    def of(self, model: str) -> tuple[Replica, ...]:
-        """Return the model's replicas, oldest first."""
-        return tuple(replica for replica in self.replicas.values() if replica.model == model)
+    def by_model(self) -> dict[str, list[Replica]]:
+        """Return the replicas of each model that has some, oldest first."""
+        found: dict[str, list[Replica]] = {}
+        for replica in self.replicas.values():
+            found.setdefault(replica.model, []).append(replica)
+        return found

@@ -28,3 +28,16 @@ class Settings:
     wait_for_model_s: float = 30.0
     max_body_bytes: int = 16 * 1024 * 1024
     log_format: str = "auto"  # auto: text on a terminal, else JSON lines | text | json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a plan must keep to.
+
+    `loads_at_once` bounds replicas that are starting, over all models: loads
+    compete for the same disk and cores. Not a measurement: small machines
+    have few cores, and a crashed model should not queue behind a big one.
+    """
+
+    loads_at_once: int = 4
+    drain_s: float = 30.0

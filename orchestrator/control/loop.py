@@ -1,0 +1,218 @@
+"""The control loop: the one owner of the state.
+
+Events come in, `fold` and `plan` decide, the store commits what was decided,
+and only then is it performed. Everybody else posts events and reads snapshots.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Final
+
+from orchestrator import clock
+from orchestrator.control.leases import Leases
+from orchestrator.control.perform import Performer
+from orchestrator.control.store import Store
+from orchestrator.decide.fold import fold
+from orchestrator.decide.plan import next_wake, plan
+from orchestrator.decide.serving import routing_table
+from orchestrator.engines.base import Engine
+from orchestrator.errors import EngineError, StateError
+from orchestrator.values.action import Action, Load, Unload
+from orchestrator.values.event import ActionIssued, Event, LeaseReturned, Observed
+from orchestrator.values.fact import LifecycleFact
+from orchestrator.values.fleet import Phase, Running
+from orchestrator.values.settings import Limits
+from orchestrator.values.state import State
+
+log = logging.getLogger(__name__)
+
+OBSERVE_DEADLINE_S: Final = 10.0
+SAVE_RETRY_S: Final = 1.0
+
+
+class Loop:
+    """Keeps the fleet as the catalog says, until cancelled.
+
+    Args:
+        state: what is known at the start.
+        engines: by name.
+        store: where decisions are committed before they are performed.
+        limits: what a plan keeps to.
+        resync_every_s: how often the engines are asked what they really run.
+        remember: receives every lifecycle fact; must not block.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        engines: Mapping[str, Engine],
+        store: Store,
+        limits: Limits,
+        resync_every_s: float,
+        remember: Callable[[LifecycleFact], None],
+    ) -> None:
+        self._state = state
+        self._saved = state
+        self._engines = engines
+        self._store = store
+        self._limits = limits
+        self._resync_every_s = resync_every_s
+        self._remember = remember
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._performer = Performer(engines, self.post)
+        self._look = asyncio.Event()
+        self._passed = asyncio.Event()
+        self._unsaved = False
+        self.leases = Leases(idle=self._idle, suspected=lambda _: self._look.set())
+        self._epoch = 0
+        # SQLite waits for the disk; the event loop must not. One thread keeps the commits in order.
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    @property
+    def state(self) -> State:
+        """The newest state; frozen, so it may be kept."""
+        return self._state
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    def post(self, event: Event) -> None:
+        """Tell the loop what happened; never blocks."""
+        self._inbox.put_nowait(event)
+
+    async def run(self) -> None:
+        """Run until cancelled; what is under way is cancelled on the way out."""
+        for engine in self._engines.values():
+            engine.on_exit(self._performer.lost)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._resync(), name="resync")
+                while True:
+                    await self._pass(tasks, await self._events())
+        finally:
+            self._disk.shutdown(wait=True)
+
+    async def settled(self, within_s: float) -> bool:
+        """Wait until nothing is under way and nothing is due; False at the deadline.
+
+        A model that waits for its retry, or was given up, does not count as
+        under way.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while not self._is_settled():
+                    await self._passed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _is_settled(self) -> bool:
+        moving = any(r.phase is not Phase.READY for r in self._state.fleet.replicas.values())
+        due = plan(self._state, self.leases.held, self._limits, clock.now())
+        return not moving and not due and self._inbox.empty() and not self._unsaved
+
+    async def _events(self) -> list[Event]:
+        """Return all events that wait, at least one unless time alone calls for a pass."""
+        wait_s = self._wait_s(clock.now())
+        events: list[Event] = []
+        try:
+            async with asyncio.timeout(wait_s):
+                events.append(await self._inbox.get())
+        except TimeoutError:
+            return events
+        while not self._inbox.empty():
+            events.append(self._inbox.get_nowait())
+        return events
+
+    def _wait_s(self, now: datetime) -> float | None:
+        wake = next_wake(self._state, self.leases.held, self._limits, now)
+        wait_s = None if wake is None else max(0.0, (wake - now).total_seconds())
+        if self._unsaved:
+            return SAVE_RETRY_S if wait_s is None else max(wait_s, SAVE_RETRY_S)
+        return wait_s
+
+    async def _pass(self, tasks: asyncio.TaskGroup, events: list[Event]) -> None:
+        state = self._state
+        facts: list[LifecycleFact] = []
+        for event in events:
+            folded = fold(state, event)
+            state = folded.state
+            facts += folded.facts
+        self._publish(state)
+        now = clock.now()
+        actions = plan(state, self.leases.held, self._limits, now)
+        issued = state
+        promises: list[LifecycleFact] = []
+        for action in actions:
+            folded = fold(issued, ActionIssued(at=now, action=action))
+            issued = folded.state
+            promises += folded.facts
+        if await self._save(issued):
+            self._publish(issued)
+            facts += promises
+            for action in actions:
+                self._perform(tasks, action)
+        for fact in facts:
+            self._remember(fact)
+        self._passed.set()
+        self._passed = asyncio.Event()
+
+    def _perform(self, tasks: asyncio.TaskGroup, action: Action) -> None:
+        if isinstance(action, Load | Unload):
+            self._performer.start(tasks, action)
+
+    def _publish(self, state: State) -> None:
+        """Make `state` the one that everybody sees; new requests follow it from here on."""
+        before, self._state = self._state, state
+        if before is state and self._epoch:
+            return
+        table = routing_table(state, epoch=self._epoch + 1)
+        held = self.leases.table
+        same = (table.routes, table.policies, table.default_policy)
+        if self._epoch == 0 or same != (held.routes, held.policies, held.default_policy):
+            self._epoch += 1
+            self.leases.publish(table)
+
+    async def _save(self, state: State) -> bool:
+        """Commit `state`; False when the disk will not, and then nothing may be performed."""
+        if state is self._saved:
+            return True
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._disk, self._store.save, self._saved, state)
+        except StateError as error:
+            if not self._unsaved:
+                log.error("%s", error)  # noqa: TRY400 (the text is meant for the operator)
+            self._unsaved = True
+            return False
+        self._saved, self._unsaved = state, False
+        return True
+
+    def _idle(self, replica: str) -> None:
+        self.post(LeaseReturned(at=clock.now(), replica=replica))
+
+    async def _resync(self) -> None:
+        """Ask the engines what they really run: on a timer, and when somebody suspects a replica."""
+        while True:
+            spread = 0.9 + 0.2 * random.random()  # noqa: S311 (spreads load; nothing to guess)
+            try:
+                async with asyncio.timeout(self._resync_every_s * spread):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            at = clock.now()
+            running: dict[str, Mapping[str, Running]] = {}
+            for name, engine in self._engines.items():
+                try:
+                    async with asyncio.timeout(OBSERVE_DEADLINE_S):
+                        running[name] = await engine.observe()
+                except (EngineError, TimeoutError) as error:
+                    log.warning("engine %s cannot be observed: %s", name, error)
+            self.post(Observed(at=at, running=running, draw=random.random()))  # noqa: S311

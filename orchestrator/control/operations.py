@@ -1,0 +1,190 @@
+"""What an operator may ask of a running daemon; every answer is ready for JSON."""
+
+import difflib
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator import clock
+from orchestrator.config.check import check
+from orchestrator.config.follow import Follower
+from orchestrator.control import report
+from orchestrator.control.loop import Loop
+from orchestrator.decide.diff import changes
+from orchestrator.decide.preview import preview
+from orchestrator.errors import ModelUnknown
+from orchestrator.history.writer import HistoryWriter
+from orchestrator.values.catalog import Catalog, Reading
+from orchestrator.values.event import CatalogRead, ReloadAsked
+from orchestrator.values.fact import LifecycleFact
+from orchestrator.values.settings import Limits
+from orchestrator.values.state import State
+
+Json = dict[str, Any]
+
+RECENT_EVENTS: Final = 50
+PUBLISH_DEADLINE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What does not change while the daemon runs."""
+
+    version: str
+    pid: int
+    started_at: datetime
+    address: str
+    config_folder: Path
+    state_folder: Path
+
+
+class RecentEvents:
+    """The newest lifecycle facts of each model, in memory."""
+
+    def __init__(self) -> None:
+        self._by_model: dict[str, deque[LifecycleFact]] = {}
+
+    def remember(self, fact: LifecycleFact) -> None:
+        self._by_model.setdefault(fact.model, deque(maxlen=RECENT_EVENTS)).append(fact)
+
+    def of(self, model: str) -> list[LifecycleFact]:
+        """Return the model's facts, newest last."""
+        return list(self._by_model.get(model, ()))
+
+
+class Operations:
+    def __init__(
+        self, *, facts: Facts, loop: Loop, follower: Follower, history: HistoryWriter, recent: RecentEvents
+    ) -> None:
+        self._facts = facts
+        self._loop = loop
+        self._follower = follower
+        self._history = history
+        self._recent = recent
+
+    async def status(self) -> Json:
+        """Return the daemon, its models and policies, and everything that is wrong."""
+        state, facts, history = self._loop.state, self._facts, self._history.status()
+        return {
+            "version": facts.version,
+            "pid": facts.pid,
+            "started_at": facts.started_at.isoformat(timespec="seconds"),
+            "address": facts.address,
+            "config_folder": str(facts.config_folder),
+            "state_folder": str(facts.state_folder),
+            "ready": readiness(state)[0],
+            "problems": report.problems(state.problems),
+            "held": report.held(state.held),
+            "history": {
+                "ok": history.ok,
+                "written": history.written,
+                "queued": history.queued,
+                "dropped": history.dropped,
+                "error": history.error,
+            },
+            "models": report.models(state, self._loop.leases.held),
+            "policies": report.policies(state),
+        }
+
+    async def describe(self, name: str) -> Json:
+        """Return one model with its spec, its problems and what happened to it lately.
+
+        Raises:
+            ModelUnknown: there is none of that name.
+        """
+        state = self._loop.state
+        record = state.models.get(name)
+        if record is None:
+            raise unknown(name, state)
+        path = record.document.path if record.document else ""
+        replicas = state.fleet.by_model().get(name, [])
+        return report.model(record, replicas, self._loop.leases.held) | {
+            "spec": report.spec_fields(record),
+            "events": [report.event(fact) for fact in self._recent.of(name)],
+            "problems": report.problems(problem for problem in state.problems if problem.path == path),
+        }
+
+    async def reload(self, wait_s: float | None) -> Json:
+        """Read the files now, try what was given up once more, and wait for the fleet to settle.
+
+        Args:
+            wait_s: how long to wait; None does not wait.
+        """
+        began = clock.monotonic_s()
+        before = self._loop.state.catalog
+        self._loop.post(ReloadAsked(at=clock.now()))
+        reading = await self._follower.rescan()
+        self._loop.post(CatalogRead(at=clock.now(), reading=reading))
+        settled = await self._loop.settled(wait_s if wait_s is not None else 0.0)
+        state = self._loop.state
+        return {
+            "changed": _changed(before, reading.catalog),
+            "problems": report.problems(reading.problems),
+            "held": report.held(reading.held),
+            "settled": settled,
+            "models": report.models(state, self._loop.leases.held),
+            "waited_ms": round((clock.monotonic_s() - began) * 1000),
+        }
+
+    async def plan(self, folder: str | None) -> Json:
+        """Return what would happen if `folder` (or the daemon's own, as it is now) were in force."""
+        chosen = Path(folder) if folder else self._facts.config_folder
+        reading = await self._follower.read(chosen)
+        return planned(self._loop.state, reading, self._loop.limits)
+
+    async def publish(self) -> Json:
+        """Bring the published copy of the history up to date."""
+        path = await self._history.publish(PUBLISH_DEADLINE_S)
+        status = self._history.status()
+        return {"path": str(path), "published_at": str(status.published_at), "rows": status.written}
+
+    async def confirm_removal(self) -> Json:
+        """Obey the disappearances that are held."""
+        held = [item.path for item in self._loop.state.held]
+        self._follower.confirm_removal()
+        reading = await self._follower.rescan()
+        self._loop.post(CatalogRead(at=clock.now(), reading=reading))
+        return {"confirmed": held}
+
+
+def planned(state: State, reading: Reading, limits: Limits) -> Json:
+    """Return the changes from the catalog in force to `reading`, and the steps they lead to."""
+    read = CatalogRead(at=clock.now(), reading=reading)
+    return {
+        "changes": [report.change(item) for item in changes(state.catalog, reading.catalog)],
+        "steps": [report.step(item) for item in preview(state, read, limits)],
+        "problems": report.problems(reading.problems),
+    }
+
+
+def readiness(state: State) -> tuple[bool, dict[str, object]]:
+    """Return whether every wanted model is served, and for those that are not, why."""
+    table = {name: record for name, record in state.models.items() if record.desired}
+    by_model = state.fleet.by_model()
+    waiting = {
+        name: unready(record, by_model.get(name, []))
+        for name, record in table.items()
+        if serving(record, by_model.get(name, [])) is None
+    }
+    return not waiting, {"models": len(table), "not_ready": waiting}
+
+
+def unknown(name: str, state: State) -> ModelUnknown:
+    """Return the error for a name that no model has."""
+    close = difflib.get_close_matches(name, state.models, n=1)
+    known = ", ".join(sorted(state.models)) or "none yet"
+    return ModelUnknown(
+        f"there is no model {name!r}", fix=f"did you mean {close[0]!r}?" if close else f"models: {known}"
+    )
+
+
+def _changed(before: Catalog, after: Catalog) -> list[Json]:
+    words = {"create": "added", "remove": "removed"}
+    found = {
+        (str(c.kind), c.name): words.get(c.change_class, "changed") for c in changes(before, after)
+    }
+    return [{"kind": kind, "name": name, "change": change} for (kind, name), change in found.items()]

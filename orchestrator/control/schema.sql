@@ -1,0 +1,24 @@
+create table if not exists meta (key text primary key, value text not null) strict;
+create table if not exists documents (
+    kind text not null,
+    name text not null,
+    path text not null,
+    text text not null,
+    generation integer not null,
+    primary key (kind, name)
+) strict;
+create table if not exists stable (model text primary key, spec text not null) strict;
+-- A replica whose phase is starting or stopping is an open intent: the row is
+-- committed before the side effect starts, and changed after it has ended.
+create table if not exists replicas (
+    id text primary key,
+    model text not null,
+    revision text not null,
+    engine text not null,
+    phase text not null,
+    why text not null,
+    since text not null,
+    socket text,
+    pid integer,
+    pid_started real
+) strict;

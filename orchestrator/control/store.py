@@ -1,0 +1,249 @@
+"""The authoritative state on disk: accepted documents, stable specs, replicas and their intents.
+
+SQLite in WAL mode with `synchronous=FULL`: what was committed survives a
+crash of the daemon and of the machine. The store writes the difference
+between two states and nothing else; it decides nothing.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from orchestrator.config.accepted import StoredDocument, store
+from orchestrator.errors import StateError
+from orchestrator.values.fleet import Phase, Replica, Running
+from orchestrator.values.spec import ModelSpec, ModelState, Sampling, Source
+from orchestrator.values.state import State
+
+FILE: Final = "state.db"
+SCHEMA_VERSION: Final = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A replica that an earlier daemon had on its books when it ended without cleaning up."""
+
+    replica: str
+    model: str
+    revision: str
+    engine: str
+    phase: Phase
+    running: Running | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What an earlier daemon on this state folder left behind."""
+
+    documents: tuple[StoredDocument, ...]
+    stable: Mapping[str, ModelSpec]
+    leftovers: tuple[Leftover, ...]
+
+
+class Store:
+    """One connection; the caller sees to it that one thread at a time uses it."""
+
+    def __init__(self, connection: sqlite3.Connection, boot: int) -> None:
+        self._connection = connection
+        self.boot = boot
+
+    @classmethod
+    def open(cls, folder: Path, *, now: datetime) -> "Store":
+        """Open the state of `folder`, and count one more start of a daemon.
+
+        A file that is not a database any more is moved aside, never deleted:
+        the daemon then starts from the configuration files alone.
+
+        Raises:
+            StateError: the folder cannot be written, or a newer version wrote it.
+        """
+        path = folder / FILE
+        try:
+            connection = _connected(path)
+        except sqlite3.DatabaseError as error:
+            if not _corrupt(error):
+                raise _unwritable(path, error) from error
+            path.rename(path.with_name(f"{FILE}.corrupt-{now:%Y%m%dT%H%M%SZ}"))
+            for extra in ("-wal", "-shm"):
+                path.with_name(FILE + extra).unlink(missing_ok=True)
+            connection = _connected(path)
+        try:
+            with connection:
+                boot = _meta(connection, "boot", "0")
+                connection.execute(
+                    "insert into meta values ('boot', ?) on conflict do update set value = excluded.value",
+                    (str(int(boot) + 1),),
+                )
+        except sqlite3.Error as error:
+            raise _unwritable(path, error) from error
+        return cls(connection, int(boot) + 1)
+
+    def recover(self) -> Recovered:
+        """Return what the last daemon left, as it was committed."""
+        documents = tuple(
+            StoredDocument(kind=kind, name=name, path=path, text=text, generation=generation)
+            for kind, name, path, text, generation in self._connection.execute(
+                "select kind, name, path, text, generation from documents order by kind, name"
+            )
+        )
+        stable = {
+            model: spec_from_json(text)
+            for model, text in self._connection.execute("select model, spec from stable")
+        }
+        leftovers = tuple(
+            Leftover(
+                replica=replica,
+                model=model,
+                revision=revision,
+                engine=engine,
+                phase=Phase(phase),
+                running=Running(replica=replica, socket=socket, pid=pid, pid_started=started)
+                if pid
+                else None,
+            )
+            for replica, model, revision, engine, phase, socket, pid, started in self._connection.execute(
+                "select id, model, revision, engine, phase, socket, pid, pid_started from replicas"
+            )
+        )
+        return Recovered(documents=documents, stable=stable, leftovers=leftovers)
+
+    def forget_replicas(self) -> None:
+        """Take every replica off the books: none of them runs any more."""
+        with self._connection:
+            self._connection.execute("delete from replicas")
+
+    def save(self, before: State, after: State) -> None:
+        """Commit what changed from `before` to `after`, in one transaction; on disk when this returns.
+
+        Raises:
+            StateError: nothing was committed.
+        """
+        statements = [*_documents(before, after), *_stable(before, after), *_replicas(before, after)]
+        if not statements:
+            return
+        try:
+            with self._connection:
+                for sql, values in statements:
+                    self._connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise _unwritable(Path(FILE), error) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+Statement = tuple[str, tuple[object, ...]]
+
+
+def _documents(before: State, after: State) -> Iterator[Statement]:
+    if before.catalog is after.catalog:
+        return
+    old = {(doc.kind, doc.name): doc for doc in store(before.catalog)}
+    new = {(doc.kind, doc.name): doc for doc in store(after.catalog)}
+    for key in old.keys() - new.keys():
+        yield "delete from documents where kind = ? and name = ?", key
+    for key, doc in new.items():
+        if old.get(key) != doc:
+            values = (doc.kind, doc.name, doc.path, doc.text, doc.generation)
+            yield "insert or replace into documents values (?, ?, ?, ?, ?)", values
+
+
+def _stable(before: State, after: State) -> Iterator[Statement]:
+    if before.models is after.models:
+        return
+    for name in before.models.keys() - after.models.keys():
+        yield "delete from stable where model = ?", (name,)
+    for name, record in after.models.items():
+        old = before.models.get(name)
+        if record.stable is not None and (old is None or old.stable != record.stable):
+            yield "insert or replace into stable values (?, ?)", (name, spec_to_json(record.stable))
+        elif record.stable is None and old is not None and old.stable is not None:
+            yield "delete from stable where model = ?", (name,)
+
+
+def _replicas(before: State, after: State) -> Iterator[Statement]:
+    old, new = before.fleet.replicas, after.fleet.replicas
+    for name in old.keys() - new.keys():
+        yield "delete from replicas where id = ?", (name,)
+    for name, replica in new.items():
+        row = _row(replica)
+        if name not in old or _row(old[name]) != row:
+            yield "insert or replace into replicas values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+
+
+def _row(replica: Replica) -> tuple[object, ...]:
+    running = replica.running
+    return (
+        replica.id,
+        replica.model,
+        replica.spec.revision,
+        replica.spec.engine,
+        str(replica.phase),
+        replica.why,
+        replica.since.isoformat(),
+        running.socket if running else None,
+        running.pid if running else None,
+        running.pid_started if running else None,
+    )
+
+
+def spec_to_json(spec: ModelSpec) -> str:
+    """Return the spec as JSON, complete enough to load it again."""
+    return json.dumps(asdict(spec), sort_keys=True)
+
+
+def spec_from_json(text: str) -> ModelSpec:
+    """Return the spec that `spec_to_json` wrote."""
+    fields = json.loads(text)
+    return ModelSpec(
+        name=fields["name"],
+        engine=fields["engine"],
+        source=Source(**fields["source"]),
+        state=ModelState(fields["state"]),
+        context=fields["context"],
+        parallel=fields["parallel"],
+        capabilities=tuple(fields["capabilities"]),
+        sampling=Sampling(**fields["sampling"]),
+    )
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # The loop hands the connection to one thread of its own.
+    connection = sqlite3.connect(path, timeout=5, check_same_thread=False)
+    path.chmod(0o600)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.executescript(resources.files("orchestrator.control").joinpath("schema.sql").read_text())
+    version = _meta(connection, "schema", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        connection.close()
+        raise StateError(
+            f"a newer version of the daemon (schema {version}) wrote this state",
+            where=str(path),
+            fix="run that version, or give this one a state folder of its own: --state DIR",
+        )
+    with connection:
+        connection.execute("insert or ignore into meta values ('schema', ?)", (SCHEMA_VERSION,))
+    return connection
+
+
+def _meta(connection: sqlite3.Connection, key: str, default: str) -> str:
+    row = connection.execute("select value from meta where key = ?", (key,)).fetchone()
+    return str(row[0]) if row else default
+
+
+def _corrupt(error: sqlite3.DatabaseError) -> bool:
+    return error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+def _unwritable(path: Path, error: sqlite3.Error) -> StateError:
+    return StateError(
+        f"the daemon's state cannot be written: {error}",
+        where=str(path),
+        fix="make room on the disk and see that the folder belongs to the daemon's user",
+    )

@@ -1,0 +1,82 @@
+"""Which replica of a model takes new requests, and the routing table that says so."""
+
+from collections.abc import Sequence
+
+from orchestrator.values.fleet import Phase, Replica
+from orchestrator.values.routing import Route, RoutingTable
+from orchestrator.values.spec import ModelSpec
+from orchestrator.values.state import ModelRecord, State
+
+
+def serving(record: ModelRecord, replicas: Sequence[Replica]) -> Replica | None:
+    """Return the replica that takes the model's new requests; None where no ready one exists.
+
+    The desired launch comes first, then the stable one, then whatever is
+    ready; the newest of equals. A model that nobody wants is not served.
+    """
+    desired = record.desired
+    if desired is None:
+        return None
+    stable = record.stable.launch if record.stable else None
+    ready = [replica for replica in replicas if replica.phase is Phase.READY and replica.running]
+    if not ready:
+        return None
+    order = {stable: 1} | {desired.launch: 2}
+    # max() returns the first of equals; the newest is last in the fleet.
+    return max(reversed(ready), key=lambda replica: order.get(replica.launch, 0))
+
+
+def routing_table(state: State, *, epoch: int) -> RoutingTable:
+    """Return the table that the state calls for; its routes point at ready replicas only."""
+    by_model = state.fleet.by_model()
+    routes: dict[str, Route] = {}
+    for record in state.models.values():
+        desired = record.desired
+        if desired is not None:
+            replicas = by_model.get(record.name, [])
+            routes[record.name] = _route(record, desired, replicas)
+    default = state.catalog.default_policy
+    return RoutingTable(
+        epoch=epoch,
+        routes=routes,
+        policies={name: doc.value for name, doc in state.catalog.policies.items()},
+        default_policy=default.name if default else None,
+    )
+
+
+def _route(record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica]) -> Route:
+    replica = serving(record, replicas)
+    # The live fields come from the file in force, whichever revision serves.
+    running = replica.running if replica else None
+    return Route(
+        model=record.name,
+        state=desired.state,
+        capabilities=desired.capabilities,
+        sampling=desired.sampling,
+        replica=replica.id if replica else None,
+        revision=replica.spec.revision if replica else None,
+        socket=running.socket if running else None,
+        unready="" if replica else unready(record, replicas),
+        stalled=replica is None and not replicas and stalled(record),
+    )
+
+
+def stalled(record: ModelRecord) -> bool:
+    """True where nothing that could serve the model will be tried again by itself."""
+    rejections = [record.rejected.get(spec.launch) for spec in (record.desired, record.stable) if spec]
+    return bool(rejections) and all(r is not None and r.retry_at is None for r in rejections)
+
+
+def unready(record: ModelRecord, replicas: Sequence[Replica]) -> str:
+    """Return one sentence on why no replica is ready."""
+    desired = record.desired
+    if desired is None:
+        return "nothing asks for it"
+    rejection = record.rejected.get(desired.launch)
+    if any(replica.phase is Phase.STARTING for replica in replicas):
+        return "it is loading" + (f" again after: {rejection.message}" if rejection else "")
+    if rejection is None:
+        return "it is about to load"
+    if rejection.retry_at is None:
+        return f"it was given up: {rejection.message}"
+    return f"it failed and is tried again at {rejection.retry_at:%H:%M:%S} UTC: {rejection.message}"

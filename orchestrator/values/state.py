@@ -1,0 +1,80 @@
+"""The whole state of the control loop: one frozen value, replaced by every event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from orchestrator.values.catalog import Catalog, Document, Held, Problem
+from orchestrator.values.condition import Condition, ConditionType
+from orchestrator.values.fleet import Fleet
+from orchestrator.values.spec import ModelSpec
+
+NOTHING: Mapping[str, "Rejection"] = MappingProxyType({})
+NO_CONDITIONS: Mapping[ConditionType, Condition] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a launch of a model is not tried (again) now.
+
+    `retry_at` None means never, until its file changes or somebody asks for a
+    reload. `failures` counts since the last time it was stable, `first_at` is
+    the first of them.
+    """
+
+    revision: str
+    reason: str
+    message: str
+    terminal: bool
+    failures: int
+    first_at: datetime
+    last_at: datetime
+    retry_at: datetime | None
+
+    def blocks(self, now: datetime) -> bool:
+        """True where the launch must not be tried at `now`."""
+        return self.retry_at is None or now < self.retry_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """What is known of one model.
+
+    The four pointers: desired is `document`, `attempted` the launch last
+    started, `stable` the spec that last became ready, `rejected` the launches
+    that failed, by launch digest. `document` is None once the file is gone
+    and only the fleet still remembers the model.
+    """
+
+    name: str
+    document: Document[ModelSpec] | None = None
+    attempted: str | None = None
+    stable: ModelSpec | None = None
+    rejected: Mapping[str, Rejection] = field(default_factory=lambda: NOTHING)
+    conditions: Mapping[ConditionType, Condition] = field(default_factory=lambda: NO_CONDITIONS)
+
+    @property
+    def desired(self) -> ModelSpec | None:
+        """The spec that should be running; None where nothing should."""
+        if self.document is None or not self.document.value.wanted:
+            return None
+        return self.document.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """`boot` counts the daemon's starts on this state folder; with `started` it makes replica ids unique.
+
+    `strays` are replicas that an engine runs and the fleet does not know, as
+    (engine, replica).
+    """
+
+    boot: int = 0
+    started: int = 0
+    catalog: Catalog = field(default_factory=Catalog)
+    problems: tuple[Problem, ...] = ()
+    held: tuple[Held, ...] = ()
+    models: Mapping[str, ModelRecord] = field(default_factory=lambda: MappingProxyType({}))
+    fleet: Fleet = field(default_factory=Fleet)
+    strays: tuple[tuple[str, str], ...] = ()

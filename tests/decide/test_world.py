@@ -1,0 +1,249 @@
+"""The promises of the plan, against a small world in which anything may happen in any order."""
+
+from datetime import datetime, timedelta
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.decide.fold import fold
+from orchestrator.decide.plan import plan
+from orchestrator.decide.preview import preview
+from orchestrator.decide.serving import routing_table
+from orchestrator.values.action import Drain, Load, Unload
+from orchestrator.values.catalog import Catalog, Document, Reading
+from orchestrator.values.event import (
+    ActionIssued,
+    CatalogRead,
+    Event,
+    Observed,
+    ReloadAsked,
+    ReplicaLoaded,
+    ReplicaLost,
+    ReplicaUnloaded,
+    UnloadFailed,
+)
+from orchestrator.values.fleet import Phase, Running
+from orchestrator.values.settings import Limits
+from orchestrator.values.spec import ModelSpec, ModelState
+from orchestrator.values.state import State
+from tests.builders import NOW, model, running, spec
+
+NAMES = ("fast", "quality", "third")
+LIMITS = Limits(loads_at_once=2, drain_s=30)
+LOCATIONS = st.sampled_from(["tiny", "small", "bad"])
+
+
+class World(RuleBasedStateMachine):
+    """One daemon; `running` is what the engine really runs, `leases` what requests hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State(boot=1)
+        self.now: datetime = NOW
+        self.running: dict[str, Running] = {}
+        self.loading: set[str] = set()
+        self.unloading: set[str] = set()
+        self.leases: dict[str, int] = {}
+        self.generation = 0
+        self.files: dict[str, Document[ModelSpec]] = {}
+
+    # -- what the loop does after every event
+
+    def tell(self, event: Event) -> None:
+        served_before = self.served()
+        self.state = fold(self.state, event).state
+        for action in plan(self.state, self.leases, LIMITS, self.now):
+            self.state = fold(self.state, ActionIssued(at=self.now, action=action)).state
+            match action:
+                case Load():
+                    assert action.replica not in self.running, "an id is never used twice"
+                    self.loading.add(action.replica)
+                case Unload():
+                    held = self.leases.get(action.replica, 0)
+                    replica = self.state.fleet.replicas.get(action.replica)
+                    assert held == 0 or self.deadline_passed(action.replica), "a busy replica is not unloaded"
+                    assert replica is None or replica.phase is Phase.STOPPING
+                    self.loading.discard(action.replica)
+                    self.unloading.add(action.replica)
+                case Drain():
+                    pass
+        if isinstance(event, CatalogRead):
+            wanted = {name for name, record in self.state.models.items() if record.desired}
+            lost = (served_before - self.served()) & wanted
+            assert not lost, "an edit never takes a wanted model's last ready replica away"
+
+    def deadline_passed(self, replica: str) -> bool:
+        return self.drained_at.get(replica, self.now) <= self.now - timedelta(seconds=LIMITS.drain_s)
+
+    @property
+    def drained_at(self) -> dict[str, datetime]:
+        return self._drained_at
+
+    @initialize()
+    def start(self) -> None:
+        self._drained_at: dict[str, datetime] = {}
+
+    def served(self) -> set[str]:
+        return {name for name, route in routing_table(self.state, epoch=1).routes.items() if route.replica}
+
+    # -- what may happen
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        location=LOCATIONS,
+        parallel=st.sampled_from([2, 4]),
+        absent=st.booleans(),
+    )
+    def edit(self, name: str, location: str, parallel: int, absent: bool) -> None:  # noqa: FBT001
+        self.generation += 1
+        wanted = spec(
+            name,
+            location=location,
+            parallel=parallel,
+            state=ModelState.ABSENT if absent and self.generation % 4 == 0 else ModelState.ACTIVE,
+        )
+        self.files[name] = model(wanted, generation=self.generation)
+        self.read()
+
+    @rule(name=st.sampled_from(NAMES))
+    def remove(self, name: str) -> None:
+        self.files.pop(name, None)
+        self.read()
+
+    def read(self) -> None:
+        catalog = Catalog(models=dict(sorted(self.files.items())))
+        self.tell(CatalogRead(at=self.now, reading=Reading(catalog=catalog)))
+
+    @precondition(lambda self: self.loading)
+    @rule(data=st.data())
+    def load_ends(self, data: st.DataObject) -> None:
+        replica = data.draw(st.sampled_from(sorted(self.loading)))
+        self.loading.discard(replica)
+        if self.state.fleet.replicas[replica].spec.source.location == "bad":
+            terminal = data.draw(st.booleans())
+            self.tell(self.lost(replica, terminal=terminal))
+        else:
+            self.running[replica] = running(replica)
+            self.tell(ReplicaLoaded(at=self.now, replica=replica, running=self.running[replica]))
+
+    @precondition(lambda self: self.unloading)
+    @rule(data=st.data(), works=st.booleans())
+    def unload_ends(self, data: st.DataObject, works: bool) -> None:  # noqa: FBT001
+        replica = data.draw(st.sampled_from(sorted(self.unloading)))
+        self.unloading.discard(replica)
+        if works or replica not in self.running:
+            self.running.pop(replica, None)
+            self.leases.pop(replica, None)
+            self.tell(ReplicaUnloaded(at=self.now, replica=replica))
+        else:
+            self.tell(UnloadFailed(at=self.now, replica=replica, message="it will not"))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), noticed=st.booleans())
+    def crash(self, data: st.DataObject, noticed: bool) -> None:  # noqa: FBT001
+        replica = data.draw(st.sampled_from(sorted(self.running)))
+        del self.running[replica]
+        self.leases.pop(replica, None)
+        if noticed:
+            self.tell(self.lost(replica, terminal=False))
+
+    def lost(self, replica: str, *, terminal: bool) -> ReplicaLost:
+        return ReplicaLost(
+            at=self.now, replica=replica, reason="LoadFailed", message="no", terminal=terminal, draw=0.5
+        )
+
+    @rule(data=st.data())
+    def request_begins(self, data: st.DataObject) -> None:
+        routes = [r.replica for r in routing_table(self.state, epoch=1).routes.values() if r.replica]
+        if routes:
+            replica = data.draw(st.sampled_from(routes))
+            self.leases[replica] = self.leases.get(replica, 0) + 1
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def request_ends(self, data: st.DataObject) -> None:
+        replica = data.draw(st.sampled_from(sorted(self.leases)))
+        self.leases[replica] -= 1
+        if not self.leases[replica]:
+            del self.leases[replica]
+        self.pass_time(0)
+
+    @rule(seconds=st.sampled_from([1, 31, 700]))
+    def pass_time(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.resync()
+
+    @rule()
+    def resync(self) -> None:
+        seen = {"llama-cpp": dict(self.running)}
+        self.tell(Observed(at=self.now, running=seen, draw=0.5))
+
+    @rule()
+    def ask_reload(self) -> None:
+        self.tell(ReloadAsked(at=self.now))
+
+    # -- what is always true
+
+    @invariant()
+    def the_clock_of_draining(self) -> None:
+        draining = {n: r.since for n, r in self.state.fleet.replicas.items() if r.phase is Phase.DRAINING}
+        self._drained_at = {**getattr(self, "_drained_at", {}), **draining}
+
+    @invariant()
+    def routes_point_at_ready_replicas(self) -> None:
+        for route in routing_table(self.state, epoch=1).routes.values():
+            if route.replica:
+                replica = self.state.fleet.replicas[route.replica]
+                assert replica.phase is Phase.READY
+                assert replica.model == route.model
+
+    @invariant()
+    def no_more_loads_than_allowed(self) -> None:
+        starting = [r for r in self.state.fleet.replicas.values() if r.phase is Phase.STARTING]
+        assert len(starting) <= LIMITS.loads_at_once
+
+    @invariant()
+    def a_second_look_finds_nothing_to_do(self) -> None:
+        again = plan(self.state, self.leases, LIMITS, self.now)
+        # What was told to drain in the first look may be unloaded in the second.
+        assert not [action for action in again if not isinstance(action, Unload)]
+
+    def teardown(self) -> None:
+        """Whatever happened: left alone, the fleet becomes what the catalog says."""
+        self.leases.clear()
+        for _ in range(60):
+            self.now += timedelta(seconds=400)
+            self.tell(ReloadAsked(at=self.now))
+            for replica in sorted(self.unloading):
+                self.unloading.discard(replica)
+                self.running.pop(replica, None)
+                self.tell(ReplicaUnloaded(at=self.now, replica=replica))
+            for replica in sorted(self.loading):
+                self.loading.discard(replica)
+                if self.state.fleet.replicas[replica].spec.source.location == "bad":
+                    self.tell(self.lost(replica, terminal=True))
+                else:
+                    self.running[replica] = running(replica)
+                    self.tell(ReplicaLoaded(at=self.now, replica=replica, running=self.running[replica]))
+            self.resync()
+        for name, record in self.state.models.items():
+            desired = record.desired
+            ready = [r for r in self.state.fleet.replicas.values() if r.model == name]
+            if desired is None:
+                assert ready == []
+            elif desired.source.location != "bad":
+                assert [(r.launch, r.phase) for r in ready] == [(desired.launch, Phase.READY)]
+        fleet = {name for name in self.state.fleet.replicas if name in self.running}
+        assert fleet == set(self.running), "nothing runs that nobody knows of"
+
+
+World.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestWorld = World.TestCase
+
+
+def test_a_preview_ends_where_the_loop_would() -> None:
+    before = State(boot=1)
+    read = CatalogRead(at=NOW, reading=Reading(catalog=Catalog(models={"fast": model(spec())})))
+    steps = preview(before, read, LIMITS)
+    assert [(step.action, step.model) for step in steps] == [("load", "fast"), ("switch", "fast")]
