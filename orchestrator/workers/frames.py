@@ -1,0 +1,111 @@
+"""What a parent and its worker child say to each other besides HTTP: one line of JSON each way.
+
+The parent writes a `Launch` to the child's standard input and then keeps that pipe open for as long as the
+child should live. The child answers on standard output with exactly one line, `Ready` or `Failed`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+
+EXIT_REFUSED = 3  # the model could not be loaded; a `Failed` line says why
+EXIT_ORPHANED = 4  # the parent has gone
+EXIT_BROKEN = 5  # decoding failed again and again; a fresh process may do better
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What a child shall serve.
+
+    `model` is the name put into every answer, `path` the GGUF file, `context` the tokens of one request,
+    `parallel` the requests decoded at once, `socket` the Unix socket to bind. `threads` None means the
+    physical cores, or what ORCHESTRATOR_WORKER_THREADS says. `warm` asks for one decode before `Ready`.
+    """
+
+    model: str
+    path: str
+    context: int
+    parallel: int
+    socket: str
+    threads: int | None = None
+    warm: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The socket accepts. `size_bytes` is that of the weights, `train_context` the tokens it was trained on."""
+
+    pid: int
+    n_vocab: int
+    n_parameters: int
+    train_context: int
+    size_bytes: int
+    load_ms: float
+
+
+class FailureKind(StrEnum):
+    NOT_FOUND = "not_found"
+    CORRUPT = "corrupt"
+    UNKNOWN_ARCHITECTURE = "unknown_architecture"
+    OUT_OF_MEMORY = "out_of_memory"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The model will not be served; `message` is one sentence with the cause."""
+
+    kind: FailureKind
+    message: str
+
+
+def encode_launch(launch: Launch) -> bytes:
+    """Return the line to write to the child's standard input."""
+    return json.dumps(asdict(launch)).encode() + b"\n"
+
+
+def decode_launch(line: bytes) -> Launch:
+    """Read the line back; fields that are not known are ignored.
+
+    Raises:
+        ValueError: it is not a launch frame.
+    """
+    content = _object(line)
+    try:
+        return Launch(**{f.name: content[f.name] for f in fields(Launch) if f.name in content})
+    except TypeError as error:
+        raise ValueError(f"not a launch frame: {error}") from error
+
+
+def encode_report(report: Ready | Failed) -> bytes:
+    """Return the line that the child writes to its standard output."""
+    if isinstance(report, Ready):
+        content: dict[str, object] = {"ready": True} | asdict(report)
+    else:
+        content = {"ready": False, "error": {"kind": report.kind.value, "message": report.message}}
+    return json.dumps(content).encode() + b"\n"
+
+
+def decode_report(line: bytes) -> Ready | Failed:
+    """Read the child's line; fields that are not known are ignored.
+
+    Raises:
+        ValueError: it is not a report, an empty line (the child died first) included.
+    """
+    content = _object(line)
+    try:
+        if content["ready"]:
+            return Ready(**{f.name: content[f.name] for f in fields(Ready)})
+        error = content["error"]
+        if not isinstance(error, dict):
+            raise ValueError("not a report: error is not an object")
+        return Failed(kind=FailureKind(error["kind"]), message=str(error["message"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a report: {error!r}") from error
+
+
+def _object(line: bytes) -> dict[str, object]:
+    content = json.loads(line)
+    if not isinstance(content, dict):
+        raise ValueError(f"not an object: {line[:80]!r}")
+    return content

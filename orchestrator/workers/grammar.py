@@ -1,0 +1,95 @@
+"""JSON schemas into llama.cpp's grammars, so that an answer cannot be anything but what was asked for."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+# A schema is a client's text: these bound the memory and time that it can cost.
+_SCHEMA_BYTES = 65_536
+_REPETITIONS = 1024
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
+
+# JSON's own rule; the shipped one lets raw line breaks and control characters into strings.
+_CHAR = (
+    r'[^"\\\x7F\x00-\x1F] | '
+    r'"\\" (["\\/bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F])'
+)
+JSON_OBJECT = rf"""
+root ::= object
+value ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{{" space (string ":" space value space ("," space string ":" space value space)*)? "}}"
+array ::= "[" space (value space ("," space value space)*)? "]"
+string ::= "\"" char* "\""
+char ::= {_CHAR}
+number ::= "-"? ("0" | [1-9] [0-9]{{0,15}}) ("." [0-9]{{1,15}})? ([eE] [-+]? [0-9]{{1,3}})?
+space ::= | " " | "\n" [ \t]{{0,20}}
+"""
+
+
+class SchemaRefused(Exception):
+    """The schema cannot be made into a grammar; the text says what stands in the way."""
+
+
+def grammar_of(schema: Mapping[str, object]) -> str:
+    """Return the grammar of the JSON texts that a schema describes.
+
+    `minimum`, `maximum`, `multipleOf`, `uniqueItems` and `not` are not enforced: no grammar can count like that.
+
+    Raises:
+        SchemaRefused: it is too large, or uses what cannot be expressed.
+    """
+    text = json.dumps(schema)
+    if len(text) > _SCHEMA_BYTES:
+        raise SchemaRefused(f"the schema is over {_SCHEMA_BYTES} bytes")
+    try:
+        _check_counts(schema)
+        converter = _converter()(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+        resolved = converter.resolve_refs(json.loads(text), "")
+        converter.visit(resolved, "")
+        return str(converter.format_grammar())
+    except RecursionError as error:
+        raise SchemaRefused("the schema is nested too deeply") from error
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise SchemaRefused(f"the schema cannot be made into a grammar: {error}") from error
+
+
+def _check_counts(node: object) -> None:
+    if isinstance(node, Mapping):
+        for name in _COUNTS:
+            count = node.get(name, 0)
+            if not isinstance(count, int) or not 0 <= count <= _REPETITIONS:
+                raise SchemaRefused(f"{name} must be a whole number up to {_REPETITIONS}, not {count!r}")
+        for child in node.values():
+            _check_counts(child)
+    elif isinstance(node, list):
+        for child in node:
+            _check_counts(child)
+
+
+@cache
+def _converter() -> Any:  # noqa: ANN401 (a class of an untyped module)
+    """Return the converter of llama-cpp-python, with the places mended where its output is not what was asked."""
+    from llama_cpp import llama_grammar  # noqa: PLC0415 (only grammars need it)
+
+    llama_grammar.PRIMITIVE_RULES["char"].content = _CHAR
+
+    class Converter(llama_grammar.SchemaConverter):  # type: ignore[misc]  # an untyped base
+        def _format_literal(self, literal: str) -> str:
+            # The shipped one leaves backslashes alone, which GBNF then reads as escapes.
+            escaped = literal.replace("\\", "\\\\")
+            return str(super()._format_literal(escaped))
+
+        def visit(self, schema: object, name: str) -> Any:  # noqa: ANN401
+            # "anything" is any value, not any object; and so is a schema without a type.
+            if schema is True or (isinstance(schema, dict) and not _DECISIVE & schema.keys()):
+                self._add_primitive("value", llama_grammar.PRIMITIVE_RULES["value"])
+                return self._add_rule(name or "root", "value")
+            return super().visit(schema, name)
+
+    return Converter
+
+
+_DECISIVE = frozenset(
+    "$ref oneOf anyOf type const enum properties additionalProperties allOf items prefixItems pattern format".split()
+)

@@ -1,0 +1,204 @@
+"""llama.cpp's models, typed: load, tokenise, read metadata. With `context` and `sampling` the only callers of C."""
+
+import ctypes
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from orchestrator.workers.frames import FailureKind
+
+
+def _bindings() -> Any:  # noqa: ANN401 (an untyped C API)
+    """Import the C bindings alone.
+
+    The package's own start imports its Python layer, and with it numpy and jinja2: 300 ms in which nothing
+    is served and nothing of which is used here.
+    """
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None:
+        raise ImportError("llama-cpp-python is not installed")
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else a failed assertion starts gdb and prints 40 KB
+    if "llama_cpp" not in sys.modules:
+        sys.modules["llama_cpp"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module("llama_cpp.llama_cpp")
+
+
+C: Any = _bindings()
+# The same library, called without giving up the interpreter lock: for calls of microseconds, where taking the
+# lock back from a busy event loop would cost far more than the call.
+FAST: Any = ctypes.PyDLL(C._lib._name)  # noqa: SLF001 (the only way to learn the path that was loaded)
+FAST.llama_token_to_piece.argtypes = C.llama_token_to_piece.argtypes
+FAST.llama_token_to_piece.restype = C.llama_token_to_piece.restype
+
+_WARNING, _CONT = 3, 5  # ggml_log_level; CONT goes on with the line before
+_KEPT_LINES = 200
+_MAGIC = b"GGUF"
+
+
+class LoadRefused(Exception):
+    """The model will not load; `kind` for programs, the text for people."""
+
+    def __init__(self, kind: FailureKind, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+class _Log:
+    """llama.cpp's log: warnings go to standard error; while a model loads, every line is kept for the diagnosis."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, str]] = []
+        self.keeping = False
+        self._last = 0
+        self._echo = _WARNING if not os.environ.get("ORCHESTRATOR_WORKER_DEBUG") else 0
+
+    def __call__(self, level: int, text: bytes, _data: object) -> None:
+        level = self._last if level == _CONT else level
+        self._last = level
+        line = text.decode(errors="replace")
+        if self.keeping:
+            self.kept.append((level, line.strip()))
+            del self.kept[:-_KEPT_LINES]
+        if level >= self._echo and not self.keeping:
+            sys.stderr.write(line)
+
+
+LOG = _Log()
+_log_callback = C.llama_log_callback(LOG)  # referenced for ever: C keeps the pointer
+C.llama_log_set(_log_callback, None)
+
+
+class Model:
+    """One loaded GGUF file. Everything here may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Load the file.
+
+        Raises:
+            LoadRefused: with llama.cpp's own cause.
+        """
+        _check_file(path)
+        C.llama_backend_init()
+        LOG.keeping = True
+        LOG.kept.clear()
+        self.pointer = C.llama_model_load_from_file(os.fsencode(path), C.llama_model_default_params())
+        LOG.keeping = False
+        if not self.pointer:
+            raise diagnosis(path)
+        self.vocab = C.llama_model_get_vocab(self.pointer)
+        self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
+        self.n_embd: int = C.llama_model_n_embd_out(self.pointer)
+        self.n_parameters: int = C.llama_model_n_params(self.pointer)
+        self.train_context: int = C.llama_model_n_ctx_train(self.pointer)
+        self.size_bytes: int = C.llama_model_size(self.pointer)
+        # States of recurrent layers cannot be cut back to a prefix.
+        self.rewindable: bool = not (
+            C.llama_model_is_recurrent(self.pointer) or C.llama_model_is_hybrid(self.pointer)
+        )
+        self._pieces: dict[int, bytes | None] = {}
+        self._ending: tuple[int, ...] | None = None
+
+    def tokenize(self, text: str, *, add_bos: bool) -> list[int]:
+        """Return the tokens of `text`, control tokens written in it recognised.
+
+        `add_bos` adds what the model wants in front, if it wants anything.
+        """
+        encoded = text.encode(errors="replace")
+        room = len(encoded) + 8
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            count = C.llama_tokenize(self.vocab, encoded, len(encoded), tokens, room, add_bos, True)
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def piece(self, token: int) -> bytes | None:
+        """Return the bytes a token stands for; None for a token that ends the answer, b"" for other control tokens."""
+        try:
+            return self._pieces[token]
+        except KeyError:
+            piece = None if C.llama_vocab_is_eog(self.vocab, token) else self.render(token, special=False)
+            self._pieces[token] = piece
+            return piece
+
+    def render(self, token: int, *, special: bool) -> bytes:
+        """Return the bytes of a token, those of a control token's name too where `special`."""
+        if not 0 <= token < self.n_vocab:
+            return b""
+        buffer, room = ctypes.create_string_buffer(64), 64
+        length = FAST.llama_token_to_piece(self.vocab, token, buffer, room, 0, special)
+        if length < 0:
+            buffer, room = ctypes.create_string_buffer(-length), -length
+            length = FAST.llama_token_to_piece(self.vocab, token, buffer, room, 0, special)
+        return buffer.raw[:length]
+
+    @property
+    def ending_tokens(self) -> tuple[int, ...]:
+        """All tokens that end an answer."""
+        if self._ending is None:
+            tokens = range(self.n_vocab)
+            self._ending = tuple(t for t in tokens if C.llama_vocab_is_eog(self.vocab, t))
+        return self._ending
+
+    @property
+    def bos_text(self) -> str:
+        """The text of the token in front of everything, as chat templates write it; "" for none."""
+        return self.render(C.llama_vocab_bos(self.vocab), special=True).decode(errors="replace")
+
+    @property
+    def eos_text(self) -> str:
+        return self.render(C.llama_vocab_eos(self.vocab), special=True).decode(errors="replace")
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja text in the file; None where it has none."""
+        template = C.llama_model_chat_template(self.pointer, None)
+        return None if template is None else template.decode(errors="replace")
+
+    @property
+    def pooling_is_set(self) -> bool:
+        """True where the file says how embeddings are pooled: it was trained to make them."""
+        architecture = self._metadata("general.architecture")
+        return bool(self._metadata(f"{architecture}.pooling_type"))
+
+    def _metadata(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        length = C.llama_model_meta_val_str(self.pointer, key.encode(), buffer, 256)
+        return "" if length < 0 else buffer.value.decode(errors="replace")
+
+
+def _check_file(path: Path) -> None:
+    """Raise for what can be said more plainly than llama.cpp does."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        raise LoadRefused(FailureKind.NOT_FOUND, f"there is no file {path}") from None
+    except OSError as error:
+        raise LoadRefused(FailureKind.FAILED, f"{path} cannot be read: {error.strerror}") from None
+    if not magic:
+        raise LoadRefused(FailureKind.CORRUPT, f"{path} is empty")
+    if magic != _MAGIC:
+        raise LoadRefused(FailureKind.CORRUPT, f"{path} is not a GGUF file: it begins with {magic!r}")
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"failed to allocate|unable to allocate|out of memory|bad_alloc|cudaMalloc", re.IGNORECASE
+)
+
+
+def diagnosis(path: Path) -> LoadRefused:
+    """Name the cause of the failure just seen, from the lines llama.cpp logged about it."""
+    lines = [line for level, line in LOG.kept if level > _WARNING and line]
+    # The first error is the cause; those after it are callers passing it on. They repeat it as
+    # "function: error loading model: cause"; only the cause is news to a reader.
+    causes = [re.sub(r"^(\w+: )+(error \w+ \w+: )?", "", line).rstrip(". ") for line in lines]
+    cause = causes[0] if causes else "llama.cpp gives no cause"
+    if _OUT_OF_MEMORY.search(" ".join(lines)):
+        return LoadRefused(FailureKind.OUT_OF_MEMORY, f"{path} does not fit into memory: {cause}")
+    if "unknown model architecture" in cause:
+        return LoadRefused(FailureKind.UNKNOWN_ARCHITECTURE, f"{path}: {cause}")
+    return LoadRefused(FailureKind.CORRUPT, f"{path} does not load: {cause}")

@@ -1,0 +1,125 @@
+"""From a request's bytes to work that fits: read, render, tokenise, check against the context."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.workers.answers import Answer
+from orchestrator.workers.fields import BadRequest
+from orchestrator.workers.llama_cpp import Model
+from orchestrator.workers.openai import (
+    EmbeddingRequest,
+    Options,
+    read_body,
+    read_chat,
+    read_completion,
+    read_embedding,
+)
+from orchestrator.workers.sampling import GrammarRefused, make_sampler
+from orchestrator.workers.stops import TextFlow
+from orchestrator.workers.template import ChatTemplate, TemplateRefused
+from orchestrator.workers.work import Embedding, Generation, Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Work, and how its answer is to look."""
+
+    work: Work
+    answer: Answer
+    stream: bool = False
+    include_usage: bool = False
+    as_base64: bool = False
+
+    def close(self) -> None:
+        """Free what the work holds; for work that nobody will do."""
+        if isinstance(self.work, Generation):
+            self.work.sampler.close()
+
+
+class Preparer:
+    """Safe to use from several threads at once."""
+
+    def __init__(self, model: Model, template: ChatTemplate, *, name: str, context: int) -> None:
+        self._model = model
+        self._template = template
+        self._name = name
+        self._context = context
+
+    def prepare(self, path: str, body: bytes) -> Prepared:
+        """Read the body of a POST to one of the three paths.
+
+        Raises:
+            BadRequest: with the field, where there is one.
+        """
+        arrived_s = time.monotonic()
+        fields = read_body(body)
+        if path == "/v1/embeddings":
+            return self._embedding(read_embedding(fields))
+        if path == "/v1/chat/completions":
+            chat = read_chat(fields)
+            prompt = self._chat_tokens(chat.messages)
+            return self._generation(prompt, chat.options, chat=True, param="messages", arrived_s=arrived_s)
+        completion = read_completion(fields)
+        prompt = self._tokens(completion.prompt, "prompt")
+        return self._generation(prompt, completion.options, chat=False, param="prompt", arrived_s=arrived_s)
+
+    def _chat_tokens(self, messages: Any) -> list[int]:  # noqa: ANN401 (a sequence of mappings)
+        try:
+            text = self._template.render(messages)
+        except TemplateRefused as error:
+            raise BadRequest(str(error), param="messages", code="template_error") from error
+        bos = self._model.bos_text
+        return self._model.tokenize(text, add_bos=not (bos and text.startswith(bos)))
+
+    def _tokens(self, text: str | tuple[int, ...], param: str) -> list[int]:
+        if isinstance(text, str):
+            tokens = self._model.tokenize(text, add_bos=True)
+            if not tokens:
+                raise BadRequest(f"{param} is empty", param=param)
+            return tokens
+        if any(token >= self._model.n_vocab for token in text):
+            raise BadRequest(f"{param}: this model has tokens 0 to {self._model.n_vocab - 1}", param=param)
+        return list(text)
+
+    def _generation(
+        self, prompt: list[int], options: Options, *, chat: bool, param: str, arrived_s: float
+    ) -> Prepared:
+        room = self._context - len(prompt)
+        if room < 1:
+            raise self._too_long(len(prompt), param, "leave no room for an answer in")
+        unknown = [token for token in options.sampling.bias if token >= self._model.n_vocab]
+        if unknown:
+            raise BadRequest(f"logit_bias: this model has no token {unknown[0]}", param="logit_bias")
+        try:
+            sampler = make_sampler(self._model, options.sampling, prompt)
+        except GrammarRefused as error:
+            raise BadRequest(str(error), param="response_format", code="unsupported_schema") from error
+        work = Generation(
+            prompt=prompt,
+            max_tokens=min(options.max_tokens or room, room),
+            sampler=sampler,
+            text=TextFlow(options.stops),
+            arrived_s=arrived_s,
+        )
+        return Prepared(
+            work=work,
+            answer=Answer(self._name, chat=chat),
+            stream=options.stream,
+            include_usage=options.include_usage,
+        )
+
+    def _embedding(self, request: EmbeddingRequest) -> Prepared:
+        inputs = [self._tokens(text, "input") for text in request.inputs]
+        longest = max(map(len, inputs))
+        if longest > self._context:
+            raise self._too_long(longest, "input", "are more than")
+        answer = Answer(self._name, chat=False)
+        return Prepared(work=Embedding(inputs=inputs), answer=answer, as_base64=request.base64)
+
+    def _too_long(self, tokens: int, param: str, what: str) -> BadRequest:
+        return BadRequest(
+            f"the {tokens} tokens of {param} {what} this model's context of {self._context} tokens",
+            param=param,
+            code="context_length_exceeded",
+        )

@@ -1,0 +1,190 @@
+"""Choosing the next token: one llama.cpp sampler chain per request, and grammars on top of it."""
+
+import codecs
+import ctypes
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from orchestrator.workers.context import Context
+from orchestrator.workers.llama_cpp import FAST, C, Model
+
+FAST.llama_sampler_sample.argtypes = C.llama_sampler_sample.argtypes
+FAST.llama_sampler_sample.restype = C.llama_sampler_sample.restype
+
+_PENALTY_TOKENS = 64  # llama.cpp's default window
+_FORBIDDEN = -1e30
+# Up to this vocabulary choosing is a matter of microseconds, and not worth giving up the interpreter lock.
+_SMALL_VOCAB = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to choose; the defaults are llama.cpp's own. `temperature` 0 takes the likeliest token.
+
+    `seed` None draws one. `bias` adds to the logits of single tokens. `grammar` is GBNF text, "" for none.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int | None = None
+    bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    ignore_eos: bool = False
+    grammar: str = ""
+
+
+class GrammarRefused(Exception):
+    """llama.cpp cannot read the grammar."""
+
+
+class Sampler(Protocol):
+    """Chooses the tokens of one answer, in order."""
+
+    def sample(self, context: Context, row: int) -> int | None:
+        """Return the next token, from the logits of a row; None where the grammar is complete and allows none."""
+
+    def close(self) -> None:
+        """Free it; not to be used again."""
+
+
+def make_sampler(model: Model, params: SamplingParams, prompt: list[int]) -> Sampler:
+    """Build the sampler of one request.
+
+    Raises:
+        GrammarRefused: the grammar is not one that llama.cpp understands.
+    """
+    chain = _chain(model, params, prompt)
+    if not params.grammar:
+        return ChainSampler(chain, small=model.n_vocab <= _SMALL_VOCAB)
+    grammar = C.llama_sampler_init_grammar(model.vocab, params.grammar.encode(), b"root")
+    if not grammar:
+        C.llama_sampler_free(chain)
+        raise GrammarRefused("llama.cpp cannot read the grammar made from the schema")
+    return GrammarSampler(model, chain, grammar)
+
+
+class ChainSampler:
+    """llama.cpp's chain alone: all in C."""
+
+    __slots__ = ("_chain", "_sample")
+
+    def __init__(self, chain: int, *, small: bool) -> None:
+        self._chain = chain
+        self._sample = (FAST if small else C).llama_sampler_sample
+
+    def sample(self, context: Context, row: int) -> int | None:
+        token: int = self._sample(self._chain, context.pointer, row)
+        return token
+
+    def close(self) -> None:
+        C.llama_sampler_free(self._chain)
+
+
+class GrammarSampler:
+    """A chain whose choices must fit a grammar, and be UTF-8.
+
+    The chain chooses first and the grammar looks at that one token; only when it refuses is the whole
+    vocabulary tried against it, which costs milliseconds with a large one. llama.cpp's grammars count a broken
+    multi-byte character as one; a decoder sees a broken one followed by whatever comes, a closing quote say.
+    So tokens that would break a character are refused as well.
+    """
+
+    def __init__(self, model: Model, chain: int, grammar: int) -> None:
+        self._model = model
+        self._chain = chain
+        self._grammar = grammar
+        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        # An array of C structures (id, logit, p), each 4 bytes; views of one column copy in C, without numpy.
+        self._data = (C.llama_token_data * model.n_vocab)()
+        table = memoryview(self._data).cast("B")
+        self._ids_column = table.cast("i")[0::3]
+        self._logits_column = table.cast("f")[1::3]
+        self._ids = memoryview(array("i", range(model.n_vocab)))
+
+    def sample(self, context: Context, row: int) -> int | None:
+        logits = memoryview(bytearray(context.logits(row))).cast("f")
+        token = self._choose(logits, constrained=False)
+        while not self._fits(token):
+            logits[token] = float("-inf")
+            token, refused = self._choose(logits, constrained=True), token
+            if token == refused or logits[token] <= _FORBIDDEN:
+                return None
+        C.llama_sampler_accept(self._chain, token)
+        piece = self._model.piece(token)
+        if piece is not None:
+            C.llama_sampler_accept(self._grammar, token)
+            self._decoder.decode(piece)
+        return token
+
+    def close(self) -> None:
+        C.llama_sampler_free(self._chain)
+        C.llama_sampler_free(self._grammar)
+
+    def _choose(self, logits: memoryview, *, constrained: bool) -> int:
+        self._ids_column[:] = self._ids
+        self._logits_column[:] = logits
+        candidates = C.llama_token_data_array(self._data, len(self._ids), -1, False)  # noqa: FBT003 (a C struct)
+        if constrained:
+            C.llama_sampler_apply(self._grammar, ctypes.byref(candidates))
+            logits[:] = self._logits_column  # what was refused once need not be tried again
+        C.llama_sampler_apply(self._chain, ctypes.byref(candidates))
+        return int(candidates.data[max(candidates.selected, 0)].id)
+
+    def _fits(self, token: int) -> bool:
+        """Tell whether the grammar allows the token next, and the bytes so far go on being UTF-8."""
+        one = C.llama_token_data(token, 1.0, 0.0)
+        candidates = C.llama_token_data_array(ctypes.pointer(one), 1, -1, False)  # noqa: FBT003 (a C struct)
+        C.llama_sampler_apply(self._grammar, ctypes.byref(candidates))
+        if one.logit <= _FORBIDDEN:
+            return False
+        piece = self._model.piece(token)
+        if not piece:
+            return piece is None  # the end fits where the grammar says so; a control token never does
+        state = self._decoder.getstate()
+        try:
+            self._decoder.decode(piece)
+        except UnicodeDecodeError:
+            return False
+        finally:
+            self._decoder.setstate(state)
+        return True
+
+
+def _chain(model: Model, params: SamplingParams, prompt: list[int]) -> int:
+    chain: int = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+
+    def add(sampler: int) -> None:
+        C.llama_sampler_chain_add(chain, sampler)
+
+    bias = dict(params.bias)
+    if params.ignore_eos:
+        bias |= dict.fromkeys(model.ending_tokens, float("-inf"))
+    if bias:
+        entries = (C.llama_logit_bias * len(bias))(*bias.items())
+        add(C.llama_sampler_init_logit_bias(model.n_vocab, len(bias), entries))
+    penalties = (params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
+    if penalties != (1.0, 0.0, 0.0):
+        add(C.llama_sampler_init_penalties(model.n_vocab, _PENALTY_TOKENS, *penalties))
+    if params.temperature <= 0:
+        add(C.llama_sampler_init_greedy())
+    else:
+        if params.top_k > 0:
+            add(C.llama_sampler_init_top_k(params.top_k))
+        if params.top_p < 1:
+            add(C.llama_sampler_init_top_p(params.top_p, 1))
+        if params.min_p > 0:
+            add(C.llama_sampler_init_min_p(params.min_p, 1))
+        add(C.llama_sampler_init_temp(params.temperature))
+        seed = C.LLAMA_DEFAULT_SEED if params.seed is None else params.seed & 0xFFFFFFFF
+        add(C.llama_sampler_init_dist(seed))
+    if penalties != (1.0, 0.0, 0.0):
+        for token in prompt[-_PENALTY_TOKENS:]:
+            C.llama_sampler_accept(chain, token)
+    return chain

@@ -1,0 +1,127 @@
+"""The worker's process: `python -m orchestrator.workers.serve`, with a `Launch` line on standard input."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from orchestrator.workers.frames import (
+    EXIT_BROKEN,
+    EXIT_REFUSED,
+    Failed,
+    FailureKind,
+    Launch,
+    Ready,
+    decode_launch,
+    encode_report,
+)
+from orchestrator.workers.parent import die_with_parent, hold_lifeline, read_line, take_stdout
+
+LOG = logging.getLogger("orchestrator.worker")
+QUEUE_LIMIT: Final = 256
+# How long answers under way may go on after SIGTERM. The parent drains before it sends one: this is for the rest.
+GRACE_S: Final = 5.0
+_POLL_S: Final = 0.02
+# How long the interpreter lets one thread go on while another waits. The default of 5 ms would hold up a
+# decode of 0.1 ms whenever the event loop happens to be busy.
+_SWITCH_S: Final = 0.0005
+_MOST_SEQUENCES: Final = 64
+
+
+def main() -> None:
+    """Load, serve, and leave by `os._exit`: nothing may keep the process alive, a decode under way included."""
+    began_s = time.monotonic()
+    report_fd = take_stdout()
+    os.umask(0o077)
+    die_with_parent()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        launch = decode_launch(read_line(0))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\nThis program is started by the daemon; see `orchestrator run --help`.\n")
+        os._exit(2)
+    hold_lifeline(0)
+    code = asyncio.run(serve(launch, report_fd, began_s))
+    Path(launch.socket).unlink(missing_ok=True)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
+    """Serve until SIGTERM; return the exit status."""
+    # Imported here so that a missing or broken llama-cpp-python is reported like any other failure.
+    try:
+        from orchestrator.workers.engine import load  # noqa: PLC0415
+        from orchestrator.workers.llama_cpp import LoadRefused  # noqa: PLC0415
+    except (ImportError, OSError, RuntimeError) as error:
+        _report(
+            report_fd, Failed(kind=FailureKind.FAILED, message=f"llama-cpp-python does not work: {error}")
+        )
+        return EXIT_REFUSED
+    from orchestrator.workers.wire import Connection  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[int] = loop.create_future()
+
+    def end(code: int) -> None:
+        if not stop.done():
+            stop.set_result(code)
+
+    try:
+        service, model = load(
+            launch,
+            loop=loop,
+            sequences=min(2 * launch.parallel + 2, max(_MOST_SEQUENCES, launch.parallel)),
+            queue_limit=QUEUE_LIMIT,
+            broken=lambda: loop.call_soon_threadsafe(end, EXIT_BROKEN),
+        )
+        connections: set[Connection] = set()
+        server = await loop.create_unix_server(lambda: Connection(service.handle, connections), launch.socket)
+        Path(launch.socket).chmod(0o600)
+    except LoadRefused as refused:
+        _report(report_fd, Failed(kind=refused.kind, message=str(refused)))
+        return EXIT_REFUSED
+    except OSError as error:
+        message = f"the socket {launch.socket} cannot be bound: {error.strerror or error}"
+        _report(report_fd, Failed(kind=FailureKind.FAILED, message=message))
+        return EXIT_REFUSED
+    loop.add_signal_handler(signal.SIGTERM, end, 0)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the whole group; the parent decides
+    _report(
+        report_fd,
+        Ready(
+            pid=os.getpid(),
+            n_vocab=model.n_vocab,
+            n_parameters=model.n_parameters,
+            train_context=model.train_context,
+            size_bytes=model.size_bytes,
+            load_ms=round((time.monotonic() - began_s) * 1e3, 1),
+        ),
+    )
+    code = await stop
+    server.close()
+    service.draining = True
+    for connection in list(connections):
+        connection.close_when_idle()
+    deadline_s = time.monotonic() + GRACE_S
+    while connections and not code and time.monotonic() < deadline_s:
+        await asyncio.sleep(_POLL_S)
+    return code
+
+
+def _report(fd: int, report: Ready | Failed) -> None:
+    """Write the one line, and close, so that the parent sees its end."""
+    try:
+        os.write(fd, encode_report(report))
+        os.close(fd)
+    except OSError as error:
+        LOG.warning("the report could not be written: %s", error)
+
+
+if __name__ == "__main__":
+    main()
