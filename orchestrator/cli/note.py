@@ -1,0 +1,125 @@
+"""What to say about one model: whether it is as its file asks, and the one sentence that matters."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from orchestrator.cli import wire, words
+from orchestrator.values.condition import ConditionType, Truth
+from orchestrator.values.spec import ModelState
+
+# What a file may ask for that means serving; a model whose file is gone has the state "removed".
+SERVED: Final = {ModelState.ACTIVE, ModelState.TESTING, ModelState.DEPRECATED}
+# Conditions that are news when they are true, the most pressing first, each with its colour.
+ALARMING: Final = {
+    ConditionType.STALLED: "red",
+    ConditionType.PROGRESSING: "cyan",
+    ConditionType.DEGRADED: "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    text: str
+    style: str = ""
+
+
+def condition(model: wire.Model, kind: ConditionType) -> wire.Condition | None:
+    """Return the model's condition of this type; None where nothing is known of it."""
+    return next((c for c in model["conditions"] if c["type"] == kind), None)
+
+
+def holds(model: wire.Model, kind: ConditionType) -> bool:
+    """Return whether the condition is known to be true."""
+    found = condition(model, kind)
+    return found is not None and found["status"] == Truth.TRUE
+
+
+def wanted(model: wire.Model) -> bool:
+    """Return whether the model's file asks for it to be served."""
+    return model["state"] in SERVED
+
+
+def as_asked(model: wire.Model) -> bool:
+    """Return whether the model is what its file asks for, and nothing about it is under way or wrong."""
+    if any(holds(model, kind) for kind in ALARMING):
+        return False
+    if not wanted(model):
+        return not model["replicas"]
+    serving = model["serving"]
+    return (
+        holds(model, ConditionType.READY) and serving is not None and serving["revision"] == model["desired"]
+    )
+
+
+def all_well(status: wire.Status) -> bool:
+    """Return whether nothing is wrong or still under way anywhere."""
+    return (
+        status["ready"]
+        and not status["problems"]
+        and not status["held"]
+        and status["history"]["ok"]
+        and all(as_asked(model) for model in status["models"])
+    )
+
+
+def note(
+    model: wire.Model, problems: Iterable[wire.Problem], held: Iterable[wire.Held], now: datetime
+) -> Note:
+    """Return the one sentence that matters about `model`; empty where there is nothing to say.
+
+    What a person has to act on comes first: a file that is not accepted, a
+    disappearance to confirm, a revision that will not load; then what is under
+    way; then what is merely worth knowing.
+    """
+    return (
+        _of_file(model, problems, held)
+        or _of_desired(model, now)
+        or _of_conditions(model)
+        or _of_state(model)
+    )
+
+
+def _of_file(model: wire.Model, problems: Iterable[wire.Problem], held: Iterable[wire.Held]) -> Note | None:
+    for problem in problems:
+        if problem["path"] == model["path"]:
+            path, line, column = problem["path"], problem["line"], problem["column"]
+            where = f"{path}:{line}:{column}" if line else path
+            return Note(f"{where} not accepted, serving generation {model['generation']}", "yellow")
+    if any(gone["path"] == model["path"] for gone in held):
+        return Note("its file is gone; kept until: orchestrator reload --confirm-removal", "yellow")
+    return None
+
+
+def _of_desired(model: wire.Model, now: datetime) -> Note | None:
+    rejected = next((r for r in model["rejected"] if r["revision"] == model["desired"]), None)
+    if rejected is None:
+        return None
+    failed = f"revision {words.revision(rejected['revision'])} failed: {rejected['message'].rstrip('.')}"
+    retry = f"; trying again {words.until(rejected['retry_at'], now)}" if rejected["retry_at"] else ""
+    serving = model["serving"]
+    if serving is None:
+        return Note(f"{failed}{retry or '; edit its file'}", "red")
+    return Note(f"new {failed}; still serving {words.revision(serving['revision'])}{retry}", "yellow")
+
+
+def _of_conditions(model: wire.Model) -> Note | None:
+    for kind, style in ALARMING.items():
+        found = condition(model, kind)
+        if found is not None and found["status"] == Truth.TRUE:
+            return Note(found["message"], style)
+    ready = condition(model, ConditionType.READY)
+    if not wanted(model) or (ready is not None and ready["status"] == Truth.TRUE):
+        return None
+    return Note(ready["message"] if ready else "nothing is known of it yet", "red")
+
+
+def _of_state(model: wire.Model) -> Note:
+    match model["state"]:
+        case ModelState.TESTING:
+            return Note("served only by its name", "dim")
+        case ModelState.DEPRECATED:
+            return Note("served only by its name, and every answer says that it is deprecated", "dim")
+        case _:
+            return Note("")

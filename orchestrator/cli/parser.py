@@ -1,0 +1,36 @@
+"""The parser of the whole command line."""
+
+import argparse
+from typing import Final
+
+from orchestrator.cli.commands import COMMANDS, epilog, wrapped
+from orchestrator.cli.exits import MEANING
+from orchestrator.cli.usage import Parser
+
+PROGRAM: Final = "orchestrator"
+DESCRIPTION: Final = (
+    "Keep local language models the way a folder of YAML says: one daemon watches models.d/ and policies/, "
+    "loads and swaps the models, and serves them behind one address."
+)
+
+
+def build() -> Parser:
+    """Return the parser of the whole command line; `args.command` is the command's name, None for none."""
+    parser = Parser(
+        prog=PROGRAM,
+        description=wrapped(DESCRIPTION),
+        epilog=epilog(
+            "orchestrator init ~/models && orchestrator run --config ~/models",
+            "orchestrator status --watch",
+            "orchestrator chat",
+        )
+        + "\n\nexit codes:\n"
+        + "\n".join(f"  {code.value:<4} {meaning}" for code, meaning in MEANING.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    for add in COMMANDS:
+        add(commands)
+    return parser

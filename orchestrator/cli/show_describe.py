@@ -1,0 +1,161 @@
+"""`describe` as text: everything about one model."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from orchestrator.cli import wire, words
+from orchestrator.cli.note import note
+from orchestrator.cli.problems import problem_lines
+from orchestrator.cli.table import Cell, Column, paragraph, render
+from orchestrator.cli.terminal import Terminal
+from orchestrator.values.condition import ConditionType, Truth
+from orchestrator.values.fact import Severity
+from orchestrator.values.fleet import Phase
+
+LABEL: Final = 11
+CONDITIONS: Final = (
+    Column("TYPE"),
+    Column("STATUS"),
+    Column("SINCE", right=True),
+    Column("REASON", shrink=True),
+)
+REPLICAS: Final = (
+    Column("REPLICA", shrink=True),
+    Column("REVISION"),
+    Column("PHASE"),
+    Column("PID", right=True),
+    Column("MEMORY", right=True),
+    Column("LEASES", right=True),
+    Column("SINCE", right=True),
+)
+EVENTS: Final = (Column("AGO", right=True), Column("REVISION"), Column("REASON", shrink=True))
+# What is good news when it is true; for the other conditions it is good news when it is false.
+GOOD: Final = {ConditionType.ACCEPTED, ConditionType.FETCHED, ConditionType.READY}
+PHASES: Final[dict[str, str]] = {Phase.READY: "green"}
+
+
+def describe_lines(model: wire.Described, terminal: Terminal, now: datetime) -> list[str]:
+    """Return the whole page, painted."""
+    lines = [terminal.paint(model["name"], "bold")]
+    said = note(model, model["problems"], (), now)
+    if said.text:
+        lines += paragraph(terminal, said.text, indent=2, style=said.style)
+    lines += _facts(model, terminal, now)
+    lines += _section("SPEC", _spec(model["spec"]), terminal)
+    lines += _section("CONDITIONS", _conditions(model["conditions"], terminal, now), terminal)
+    lines += _section("REPLICAS", _replicas(model["replicas"], terminal, now), terminal)
+    lines += _section("RECENT EVENTS", _events(model["events"], terminal, now), terminal)
+    if model["problems"]:
+        lines += _section("PROBLEMS", problem_lines(model["problems"], terminal), terminal, indent="")
+    return lines
+
+
+def _section(title: str, lines: list[str], terminal: Terminal, indent: str = "  ") -> list[str]:
+    body = [f"{indent}{line}" for line in lines] or [f"{indent}{terminal.paint('none', 'dim')}"]
+    return ["", terminal.paint(title, "bold cyan"), *body]
+
+
+def _facts(model: wire.Described, terminal: Terminal, now: datetime) -> list[str]:
+    pointers = ("desired", "attempted", "stable")
+    known = {
+        "desired": model["desired"],
+        "attempted": model["attempted"],
+        "stable": model["stable"],
+        "serving": model["serving"]["revision"] if model["serving"] else None,
+    }
+    facts = [
+        ("file", f"{model['path']}, generation {model['generation']}"),
+        ("state", model["state"]),
+        ("engine", model["engine"]),
+        ("source", model["source"]),
+        ("serving", f"{words.revision(known['serving'])}{_on(model)}"),
+        ("revisions", " · ".join(f"{name} {words.revision(known[name])}" for name in pointers)),
+    ]
+    for rejected in model["rejected"]:
+        again = (
+            f"trying again {words.until(rejected['retry_at'], now)}"
+            if rejected["retry_at"]
+            else "not tried again"
+        )
+        times = words.count(rejected["failures"], "failure")
+        said = (
+            f"{words.revision(rejected['revision'])} {rejected['reason']}: {rejected['message'].rstrip('.')}"
+        )
+        facts.append(("rejected", f"{said}; {times}, {again}"))
+    lines: list[str] = []
+    for label, text in facts:
+        first = "  " + terminal.paint(f"{label:<{LABEL}}", "dim")
+        lines += paragraph(terminal, text, first=first, indent=2 + LABEL)
+    return lines
+
+
+def _on(model: wire.Model) -> str:
+    return f" on replica {model['serving']['replica']}" if model["serving"] else ""
+
+
+def _spec(spec: Mapping[str, object]) -> list[str]:
+    width = max((len(name) for name in spec), default=0)
+    return [f"{name:<{width}}  {words.shown(value)}" for name, value in spec.items()]
+
+
+def _conditions(conditions: list[wire.Condition], terminal: Terminal, now: datetime) -> list[str]:
+    if not conditions:
+        return []
+    rows = [
+        [
+            Cell(condition["type"]),
+            Cell(condition["status"], _tone(condition)),
+            Cell(words.ago(condition["since"], now)),
+            Cell(condition["reason"]),
+        ]
+        for condition in conditions
+    ]
+    notes = [Cell(condition["message"]) for condition in conditions]
+    return render(terminal.narrowed(2), CONDITIONS, rows, notes, note_title="MESSAGE")
+
+
+def _tone(condition: wire.Condition) -> str:
+    if condition["status"] == Truth.UNKNOWN:
+        return "yellow"
+    good = (condition["status"] == Truth.TRUE) == (condition["type"] in GOOD)
+    if good:
+        return "green"
+    return "cyan" if condition["type"] == ConditionType.PROGRESSING else "red"
+
+
+def _replicas(replicas: list[wire.Replica], terminal: Terminal, now: datetime) -> list[str]:
+    if not replicas:
+        return []
+    rows = [
+        [
+            Cell(replica["id"]),
+            Cell(words.revision(replica["revision"])),
+            Cell(replica["phase"], PHASES.get(replica["phase"], "yellow")),
+            Cell("-" if replica["pid"] is None else str(replica["pid"])),
+            Cell(words.size(replica["memory_bytes"])),
+            Cell(str(replica["leases"])),
+            Cell(words.ago(replica["since"], now)),
+        ]
+        for replica in replicas
+    ]
+    return render(
+        terminal.narrowed(2), REPLICAS, rows, [Cell(replica["why"]) for replica in replicas], note_title="WHY"
+    )
+
+
+def _events(events: list[wire.Event], terminal: Terminal, now: datetime) -> list[str]:
+    if not events:
+        return []
+    events = sorted(events, key=lambda event: event["at"])  # the newest last, as in a log
+    rows = [
+        [
+            Cell(words.ago(event["at"], now)),
+            Cell(words.revision(event["revision"])),
+            Cell(event["reason"], "yellow" if event["severity"] == Severity.WARNING else ""),
+        ]
+        for event in events
+    ]
+    return render(
+        terminal.narrowed(2), EVENTS, rows, [Cell(event["message"]) for event in events], note_title="MESSAGE"
+    )

@@ -1,0 +1,81 @@
+"""`plan` as text: what changes in each model and why, then the steps."""
+
+from itertools import groupby
+from typing import Final
+
+from orchestrator.cli import wire, words
+from orchestrator.cli.problems import problem_lines
+from orchestrator.cli.terminal import Terminal
+
+# The classes of a change: its mark (after Terraform's), and what it costs.
+MARKS: Final = {"live": "~", "reload": "~", "replace": "-/+", "create": "+", "remove": "-"}
+STYLES: Final = {"live": "green", "reload": "yellow", "replace": "yellow", "create": "green", "remove": "red"}
+MEANINGS: Final = {
+    "live": "takes effect at once; nothing reloads",
+    "reload": "the same revision is loaded anew beside the old, then takes over",
+    "replace": "a new revision is loaded beside the old, then takes over",
+    "create": "a new model or policy",
+    "remove": "its requests finish, then it is unloaded",
+}
+MARK_WIDTH: Final = 11
+NOTHING: Final = "No changes. The fleet is as the files say."
+
+
+def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
+    """Return the whole plan, painted."""
+    lines: list[str] = []
+    if plan["problems"]:
+        heading = f"{words.count(len(plan['problems']), 'problem')}; the files concerned are left out"
+        lines += [terminal.paint(heading, "bold red"), *problem_lines(plan["problems"], terminal), ""]
+    if is_empty(plan):
+        return [*lines, NOTHING]
+    changes = sorted(plan["changes"], key=lambda change: (change["kind"], change["name"]))
+    width = max((len(_where(change)) for change in changes), default=0)
+    for (kind, name), group in groupby(changes, key=lambda change: (change["kind"], change["name"])):
+        lines.append(f"{kind} {terminal.paint(name, 'bold')}")
+        lines += [_change(change, width, terminal) for change in group]
+        lines.append("")
+    if plan["steps"]:
+        lines += [terminal.paint("steps", "bold"), *_steps(plan["steps"], terminal), ""]
+    return [*lines, _summary(plan)]
+
+
+def is_empty(plan: wire.Plan) -> bool:
+    """Return whether nothing would be done."""
+    return not plan["changes"] and not plan["steps"]
+
+
+def _change(change: wire.Change, width: int, terminal: Terminal) -> str:
+    kind = change["class"]
+    mark = f"{MARKS.get(kind, '~')} {kind}"
+    mark = terminal.paint(f"{mark:<{MARK_WIDTH}}", STYLES.get(kind, ""))
+    what = ""
+    if change["field"]:
+        what = f"{change['field']}: {words.shown(change['old'])} → {words.shown(change['new'])}"
+    return f"  {mark}  {_where(change):<{width}}  {what}".rstrip()
+
+
+def _where(change: wire.Change) -> str:
+    return f"{change['path']}:{change['line']}" if change["line"] else change["path"]
+
+
+def _steps(steps: list[wire.Step], terminal: Terminal) -> list[str]:
+    heads = []
+    for number, step in enumerate(steps, start=1):
+        replica = f" on {step['replica']}" if step["replica"] else ""
+        what = f"{step['model']} @ {words.revision(step['revision'])}{replica}"
+        heads.append(f"  {number:>{len(str(len(steps)))}}. {step['action']:<6} {what}")
+    width = max(len(head) for head in heads)
+    return [
+        f"{head:<{width}}  {terminal.paint(step['why'], 'dim')}"
+        for head, step in zip(heads, steps, strict=True)
+    ]
+
+
+def _summary(plan: wire.Plan) -> str:
+    """Return how many changes of each class there are, and what each class means."""
+    counts = {kind: sum(change["class"] == kind for change in plan["changes"]) for kind in MARKS}
+    said = [f"{number} {kind} ({MEANINGS[kind]})" for kind, number in counts.items() if number]
+    if not said:
+        return "No file changed; the steps bring the fleet back to what the files say."
+    return "\n".join([f"{words.count(len(plan['changes']), 'change')}:", *(f"  {line}" for line in said)])

@@ -1,0 +1,118 @@
+"""What people read, compared with what was looked at and found pleasant: `golden/*.txt`.
+
+After a change that is meant: `UPDATE_GOLDEN=1 pytest tests/cli/test_render.py`, then look at the diff.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import wire
+from orchestrator.cli.client import Admin
+from orchestrator.cli.show_describe import describe_lines
+from orchestrator.cli.show_plan import plan_lines
+from orchestrator.cli.show_reload import reload_lines
+from orchestrator.cli.show_status import status_lines
+from orchestrator.cli.terminal import Terminal
+from tests.cli import payloads
+from tests.cli.admin_server import Script
+from tests.cli.conftest import Shell
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = payloads.NOW
+Show = Callable[[Admin, Terminal], list[str]]
+
+
+def _status(admin: Admin, terminal: Terminal) -> list[str]:
+    return status_lines(admin.status(), terminal, NOW)
+
+
+def _describe(admin: Admin, terminal: Terminal) -> list[str]:
+    return describe_lines(admin.describe("quality"), terminal, NOW)
+
+
+def _plan(admin: Admin, terminal: Terminal) -> list[str]:
+    return plan_lines(admin.plan(None), terminal)
+
+
+def _reload(admin: Admin, terminal: Terminal) -> list[str]:
+    return reload_lines(admin.reload(5), terminal, NOW, waited=True)
+
+
+UNSETTLED = payloads.reloaded(
+    settled=False, models=[payloads.model(), payloads.swapping()], problems=[payloads.PROBLEM]
+)
+NO_PLAN: wire.Plan = {"changes": [], "steps": [], "problems": []}
+Case = tuple[str, str, object, Show]
+CASES: list[Case] = [
+    ("status_calm", "GET /v1/status", payloads.calm(), _status),
+    ("status_busy", "GET /v1/status", payloads.busy(), _status),
+    ("status_empty", "GET /v1/status", payloads.status(policies=[]), _status),
+    ("describe", "GET /v1/models/quality", payloads.described(), _describe),
+    ("plan", "POST /v1/plan", payloads.plan(), _plan),
+    ("plan_empty", "POST /v1/plan", NO_PLAN, _plan),
+    ("plan_problem", "POST /v1/plan", payloads.plan() | {"problems": [payloads.PROBLEM]}, _plan),
+    ("reload_settled", "POST /v1/reload", payloads.reloaded(), _reload),
+    ("reload_unsettled", "POST /v1/reload", UNSETTLED, _reload),
+]
+WIDTHS = [80, 120, None]
+
+
+@pytest.mark.parametrize("width", WIDTHS, ids=["80", "120", "piped"])
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_the_page_is_the_golden_one(case: Case, width: int | None, shell: Shell, daemon: Script) -> None:
+    name, path, answer, show = case
+    daemon.answers[path] = (200, answer)
+    out = io.StringIO()
+    terminal = Terminal(out=out, width=width)
+    for line in show(Admin(shell.home / "admin.sock"), terminal):
+        terminal.line(line)
+    page = out.getvalue()
+    golden = GOLDEN / f"{name}_{width or 'piped'}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(page, encoding="utf-8")
+    assert page == golden.read_text(encoding="utf-8")
+    if width is not None:
+        tables = [line for line in page.splitlines() if line.startswith(("MODEL ", "fast ", "big "))]
+        assert all(len(line) <= width for line in tables)
+
+
+def test_colour_changes_nothing_but_the_colour() -> None:
+    plain = Terminal(out=io.StringIO(), width=100)
+    coloured = Terminal(out=io.StringIO(), width=100, colour=True)
+    without = status_lines(payloads.busy(), plain, NOW)
+    with_colour = status_lines(payloads.busy(), coloured, NOW)
+    assert "\x1b[" in "".join(with_colour)
+    assert [_bare(line) for line in with_colour] == without
+
+
+def _bare(line: str) -> str:
+    bare, escape = "", False
+    for char in line:
+        if char == "\x1b":
+            escape = True
+        elif escape:
+            escape = char != "m"
+        else:
+            bare += char
+    return bare.rstrip()
+
+
+def test_without_utf_8_a_page_is_ascii_and_still_aligned() -> None:
+    out = io.StringIO()
+    terminal = Terminal(out=out, unicode=False, width=120)
+    for lines in (
+        status_lines(payloads.busy(), terminal, NOW),
+        plan_lines(payloads.plan(), terminal),
+        describe_lines(payloads.described(), terminal, NOW),
+    ):
+        for line in lines:
+            terminal.line(line)
+    page = out.getvalue()
+    assert page.isascii()
+    head, *rows = (line for line in page.splitlines() if line.startswith(("MODEL ", "fast ", "coder ")))
+    at = head.index("SOURCE")
+    assert {row[at - 2 : at] for row in rows} == {"  "}
