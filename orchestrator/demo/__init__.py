@@ -1,0 +1,1 @@
+"""Two demo models and what is known about them; data, no code."""
