@@ -119,8 +119,7 @@ def private_folder(folder: Path) -> Path:
         for parent in reversed(missing):
             parent.mkdir(mode=PRIVATE, exist_ok=True)
         # A link made by root is fine: systemd's /var/lib/NAME is one, for a user that it made up.
-        owners = {folder.lstat().st_uid, folder.stat().st_uid} - {0}
-        ours = owners <= {os.getuid()}
+        ours = folder.stat().st_uid == os.getuid() and folder.lstat().st_uid in {0, os.getuid()}
         if ours and stat.S_IMODE(folder.stat().st_mode) & 0o077:
             folder.chmod(PRIVATE)
     except OSError as error:
