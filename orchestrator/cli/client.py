@@ -61,8 +61,9 @@ class Admin:
                 fix="look at its log; if it hangs, stop it and start it again",
             ) from late
         except (OSError, http.client.HTTPException) as gone:
+            cause = str(gone) or type(gone).__name__
             raise DaemonUnreachable(
-                f"the daemon on {self.path} went away before it had answered ({str(gone) or type(gone).__name__})",
+                f"the daemon on {self.path} went away before it had answered ({cause})",
                 fix=f"look at its log, then {START}",
             ) from gone
         finally:

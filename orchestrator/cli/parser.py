@@ -1,9 +1,11 @@
 """The parser of the whole command line."""
 
 import argparse
+from collections.abc import Callable
 from typing import Final
 
-from orchestrator.cli.commands import COMMANDS, epilog, wrapped
+from orchestrator.cli import commands_of_daemon, commands_of_files
+from orchestrator.cli.arguments import Commands, epilog, wrapped
 from orchestrator.cli.exits import MEANING
 from orchestrator.cli.usage import Parser
 
@@ -11,6 +13,22 @@ PROGRAM: Final = "orchestrator"
 DESCRIPTION: Final = (
     "Keep local language models the way a folder of YAML says: one daemon watches models.d/ and policies/, "
     "loads and swaps the models, and serves them behind one address."
+)
+
+
+# In the order of the list of commands.
+COMMANDS: Final[tuple[Callable[["Commands[Parser]"], None], ...]] = (
+    commands_of_files.run,
+    commands_of_files.init,
+    commands_of_files.check,
+    commands_of_files.plan,
+    commands_of_daemon.status,
+    commands_of_daemon.describe,
+    commands_of_daemon.reload,
+    commands_of_daemon.chat,
+    commands_of_daemon.sql,
+    commands_of_files.schema,
+    commands_of_files.completion,
 )
 
 

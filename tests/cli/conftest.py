@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
+from typing import IO
 
 import pytest
 
@@ -35,14 +37,15 @@ class Shell:
         }
 
     def __call__(
-        self, *args: str, stdin: str = "", env: dict[str, str] | None = None
+        self, *args: str, stdin: str = "", env: dict[str, str] | None = None, stdout: IO[str] | int = PIPE
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "orchestrator", *args],
             input=stdin,
             env=self.env | (env or {}),
             cwd=self.home,
-            capture_output=True,
+            stdout=stdout,
+            stderr=PIPE,
             text=True,
             encoding="utf-8",
             timeout=60,
