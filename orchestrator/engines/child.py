@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from orchestrator.engines.cause import Cause, cause_of_end
 from orchestrator.engines.logtail import LogTail
@@ -80,9 +80,8 @@ class Child(asyncio.SubprocessProtocol):
             cwd=str(command.folder),
             start_new_session=True,  # signals to the daemon's terminal are not for its children
         )
-        stdin = transport.get_pipe_transport(STDIN)
-        if isinstance(stdin, asyncio.WriteTransport):
-            stdin.write(command.message)
+        stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(STDIN))
+        stdin.write(command.message)
         return child
 
     @property
@@ -147,8 +146,8 @@ class Child(asyncio.SubprocessProtocol):
             self._kill_group()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.SubprocessTransport):
-            self._transport = transport
+        # Not checked: uvloop's transports are of no class of asyncio's.
+        self._transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == STDERR:

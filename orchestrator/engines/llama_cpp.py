@@ -1,30 +1,20 @@
 """GGUF models through llama.cpp, each replica in a supervised child process of its own."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from orchestrator.engines.processes import end_leftovers
+from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.engines.sources import SourceChecks
 from orchestrator.engines.worker import Worker, Workplace
-from orchestrator.errors import EngineError, LoadFailed, ReplicaDied
+from orchestrator.errors import EngineError
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec
 
-WORKER_MODULE: Final = "orchestrator.workers.serve"
-WORKER: Final = (sys.executable, "-m", WORKER_MODULE)
-
-
-class _Seat:
-    """A worker, and what those who wait for it to load need to know."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.settled = asyncio.Event()  # its load has come to an end, one way or another
-        self.failure: EngineError | None = None
+WORKER: Final = (sys.executable, "-m", "orchestrator.workers.serve")
 
 
 class LlamaCppEngine:
@@ -60,9 +50,7 @@ class LlamaCppEngine:
             hang_deadline_s=hang_deadline_s,
         )
         self._checks = SourceChecks()
-        self._seats: dict[str, _Seat] = {}
-        self._report: Callable[[str, EngineError], None] | None = None
-        self._closed = False
+        self._roster: Roster[Worker] = Roster(self._hire)
 
     async def ensure_fetched(self, spec: ModelSpec) -> None:
         """Check the model file; it stays where it is."""
@@ -73,82 +61,30 @@ class LlamaCppEngine:
             raise
 
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
-        """Have a warm worker; a second call joins the first."""
-        while (seat := self._seats.get(replica)) is not None:
-            if seat.worker.spec.launch != spec.launch:
-                raise EngineError(
-                    f"replica {replica} was started for other settings",
-                    where=spec.name,
-                    fix="unload it first",
-                )
-            await seat.settled.wait()
-            if seat.failure is not None:
-                raise seat.failure
-            if self._seats.get(replica) is not seat or seat.worker.running is None:
-                continue  # the load that we joined was cancelled, or the worker has died since
-            if not seat.worker.unwanted:
-                return seat.worker.running
-            await seat.worker.stop()
-            self._leave(replica, seat)
-        return await self._load(replica, spec)
+        """Have a warm worker."""
+        return await self._roster.ensure_loaded(replica, spec)
 
     async def ensure_unloaded(self, replica: str) -> None:
-        """End the worker; one that is still loading is killed at once."""
-        seat = self._seats.get(replica)
-        if seat is None:
-            return
-        if seat.settled.is_set():
-            await seat.worker.stop()
-        else:
-            await seat.worker.abandon()
-            await seat.settled.wait()
-        self._leave(replica, seat)
+        """End the worker, and remove its socket."""
+        await self._roster.ensure_unloaded(replica)
 
     async def observe(self) -> Mapping[str, Running]:
         """Return the workers that are ready and whose process lives, with their memory of now."""
-        observed = ((replica, seat.worker.observed()) for replica, seat in self._seats.items())
-        return {replica: running for replica, running in observed if running is not None}
+        return self._roster.observe()
 
     async def reap(self, leftovers: Sequence[Running]) -> None:
         """Kill workers of an earlier daemon, and remove the sockets that nobody listens on."""
-        seats = self._seats.values()
-        own = {seat.worker.pid for seat in seats}
+        own = [worker.pid for worker in self._roster]
         await end_leftovers(leftovers, command=self._place.argv[-1], own=own)
-        self._place.runtime.remove_stale({seat.worker.socket for seat in self._seats.values()})
+        self._place.runtime.remove_stale({worker.socket for worker in self._roster})
 
     def on_exit(self, report: Callable[[str, EngineError], None]) -> None:
         """Report ends that nobody asked for; a later call replaces the one before."""
-        self._report = report
+        self._roster.on_exit(report)
 
     async def close(self) -> None:
         """Unload everything; nothing can be loaded afterwards."""
-        self._closed = True
-        unloads = (self.ensure_unloaded(replica) for replica in tuple(self._seats))
-        results = await asyncio.gather(*unloads, return_exceptions=True)
-        for failure in results:
-            if isinstance(failure, BaseException):
-                raise failure
+        await self._roster.close()
 
-    async def _load(self, replica: str, spec: ModelSpec) -> Running:
-        if self._closed:
-            raise LoadFailed("the engine is closed", where=spec.name)
-        seat = _Seat(Worker(replica, spec, self._place, lambda cause: self._died(replica, seat, cause)))
-        self._seats[replica] = seat
-        try:
-            return await seat.worker.start()
-        except EngineError as failure:
-            seat.failure = failure
-            raise
-        finally:
-            if seat.worker.running is None:
-                self._leave(replica, seat)
-            seat.settled.set()
-
-    def _died(self, replica: str, seat: _Seat, cause: ReplicaDied) -> None:
-        self._leave(replica, seat)
-        if self._report is not None:
-            self._report(replica, cause)
-
-    def _leave(self, replica: str, seat: _Seat) -> None:
-        if self._seats.get(replica) is seat:
-            del self._seats[replica]
+    def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> Worker:
+        return Worker(replica, spec, self._place, on_death)

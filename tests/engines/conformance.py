@@ -1,0 +1,227 @@
+"""What every engine promises, as one suite. An engine's test module subclasses `EngineConformance`.
+
+See docs/writing-an-engine.md.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+import pytest
+
+from orchestrator.engines.base import Engine
+from orchestrator.errors import EngineError, LoadFailed, ReplicaDied, SourceCorrupt, SourceNotFound
+from orchestrator.values.fleet import Running
+from orchestrator.values.spec import ModelSpec
+
+SOON_S = 20.0
+
+
+class Rig(Protocol):
+    """An engine together with what the suite needs to put it to the test."""
+
+    engine: Engine
+    good: ModelSpec  # loads
+    other: ModelSpec  # loads as well, and is another revision
+    missing: ModelSpec  # has a source that is not there
+    corrupt: ModelSpec  # has a source that is not a model
+
+    async def kill(self, running: Running) -> None:
+        """End a replica as the world would, behind the engine's back."""
+
+    async def answers(self, running: Running) -> bool:
+        """Return whether a replica answers a request."""
+
+    async def processes(self) -> int:
+        """Return how many replicas there really are, ready or not."""
+
+    async def load_is_under_way(self) -> None:
+        """Return when a load that has been asked for has begun, long before it is ready."""
+
+
+class Exits:
+    """Records what an engine reports."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.reports: list[tuple[str, EngineError]] = []
+        self._changed = asyncio.Event()
+        engine.on_exit(self._report)
+
+    def _report(self, replica: str, cause: EngineError) -> None:
+        self.reports.append((replica, cause))
+        self._changed.set()
+
+    async def first(self) -> tuple[str, EngineError]:
+        async with asyncio.timeout(SOON_S):
+            await self._changed.wait()
+        return self.reports[0]
+
+
+class EngineConformance:
+    """Subclass it, name the subclass `Test…`, and give it a fixture `rig`."""
+
+    async def test_a_good_source_is_fetched_again_and_again(self, rig: Rig) -> None:
+        await rig.engine.ensure_fetched(rig.good)
+        await rig.engine.ensure_fetched(rig.good)
+
+    async def test_a_missing_source_is_terminal_and_says_what_was_written(self, rig: Rig) -> None:
+        with pytest.raises(SourceNotFound) as caught:
+            await rig.engine.ensure_fetched(rig.missing)
+        assert caught.value.terminal
+        assert caught.value.where == rig.missing.name
+        assert rig.missing.source.written in str(caught.value)
+
+    async def test_a_corrupt_source_is_terminal_and_says_what_was_written(self, rig: Rig) -> None:
+        with pytest.raises(SourceCorrupt) as caught:
+            await rig.engine.ensure_fetched(rig.corrupt)
+        assert caught.value.terminal
+        assert rig.corrupt.source.written in str(caught.value)
+
+    async def test_a_load_that_cannot_succeed_is_an_engine_error_and_leaves_nothing(self, rig: Rig) -> None:
+        for spec in (rig.missing, rig.corrupt):
+            with pytest.raises(EngineError) as caught:
+                await rig.engine.ensure_loaded("r1", spec)
+            assert caught.value.terminal
+        assert await rig.engine.observe() == {}
+        assert await rig.processes() == 0
+
+    async def test_a_loaded_replica_answers_and_is_observed(self, rig: Rig) -> None:
+        running = await rig.engine.ensure_loaded("r1", rig.good)
+        assert running.replica == "r1"
+        assert await rig.answers(running)
+        observed = await rig.engine.observe()
+        assert set(observed) == {"r1"}
+        seen = observed["r1"]
+        assert (seen.socket, seen.pid, seen.pid_started) == (running.socket, running.pid, running.pid_started)
+
+    async def test_loading_again_changes_nothing(self, rig: Rig) -> None:
+        first = await rig.engine.ensure_loaded("r1", rig.good)
+        assert await rig.engine.ensure_loaded("r1", rig.good) == first
+        assert await rig.processes() == 1
+
+    async def test_loads_of_one_replica_at_once_make_one(self, rig: Rig) -> None:
+        loads = (rig.engine.ensure_loaded("r1", rig.good) for _ in range(5))
+        found = await asyncio.gather(*loads)
+        assert len(set(found)) == 1
+        assert await rig.processes() == 1
+
+    async def test_one_id_is_not_two_things(self, rig: Rig) -> None:
+        await rig.engine.ensure_loaded("r1", rig.good)
+        with pytest.raises(EngineError):
+            await rig.engine.ensure_loaded("r1", rig.other)
+        assert set(await rig.engine.observe()) == {"r1"}
+
+    async def test_two_replicas_are_independent(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        first, second = await asyncio.gather(
+            rig.engine.ensure_loaded("r1", rig.good), rig.engine.ensure_loaded("r2", rig.other)
+        )
+        assert first.socket != second.socket
+        await rig.kill(first)
+        assert (await exits.first())[0] == "r1"
+        assert await rig.answers(second)
+        assert set(await rig.engine.observe()) == {"r2"}
+
+    async def test_unloading_what_is_not_there_changes_nothing(self, rig: Rig) -> None:
+        await rig.engine.ensure_unloaded("r1")
+
+    async def test_an_unloaded_replica_is_gone_and_can_be_loaded_again(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        running = await rig.engine.ensure_loaded("r1", rig.good)
+        await rig.engine.ensure_unloaded("r1")
+        assert await rig.processes() == 0
+        assert not await rig.answers(running)
+        assert await rig.engine.observe() == {}
+        await rig.engine.ensure_unloaded("r1")
+        assert await rig.answers(await rig.engine.ensure_loaded("r1", rig.good))
+        assert exits.reports == []
+
+    async def test_unloads_of_one_replica_at_once_are_one(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        await rig.engine.ensure_loaded("r1", rig.good)
+        await asyncio.gather(*(rig.engine.ensure_unloaded("r1") for _ in range(3)))
+        assert await rig.processes() == 0
+        assert exits.reports == []
+
+    async def test_cancelling_a_load_leaves_nothing(self, rig: Rig) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            load = tasks.create_task(rig.engine.ensure_loaded("r1", rig.good))
+            await rig.load_is_under_way()
+            load.cancel()
+        assert await rig.processes() == 0
+        assert await rig.engine.observe() == {}
+        assert await rig.answers(await rig.engine.ensure_loaded("r1", rig.good))
+
+    async def test_cancelling_one_of_two_loads_does_not_hurt_the_other(self, rig: Rig) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(rig.engine.ensure_loaded("r1", rig.good))
+            await rig.load_is_under_way()
+            second = tasks.create_task(rig.engine.ensure_loaded("r1", rig.good))
+            third = tasks.create_task(rig.engine.ensure_loaded("r1", rig.good))
+            await asyncio.sleep(0)
+            first.cancel()
+        assert second.result() == third.result()
+        assert await rig.answers(second.result())
+        assert await rig.processes() == 1
+
+    async def test_unloading_ends_a_load(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        async with asyncio.TaskGroup() as tasks:
+            load = tasks.create_task(_failure_of(rig.engine.ensure_loaded("r1", rig.good)))
+            await rig.load_is_under_way()
+            await rig.engine.ensure_unloaded("r1")
+            assert await rig.processes() == 0
+        failure = load.result()
+        assert isinstance(failure, LoadFailed)
+        assert "unloaded" in failure.what
+        assert exits.reports == []
+
+    async def test_a_kill_from_outside_is_reported_once_with_its_cause(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        running = await rig.engine.ensure_loaded("r1", rig.good)
+        await rig.kill(running)
+        replica, cause = await exits.first()
+        assert replica == "r1"
+        assert isinstance(cause, ReplicaDied)
+        assert "killed" in cause.what
+        assert cause.where == rig.good.name
+        assert await rig.engine.observe() == {}
+        await rig.engine.ensure_unloaded("r1")
+        assert len(exits.reports) == 1
+
+    async def test_a_dead_replica_can_be_loaded_again_under_its_id(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        await rig.kill(await rig.engine.ensure_loaded("r1", rig.good))
+        await exits.first()
+        assert await rig.answers(await rig.engine.ensure_loaded("r1", rig.good))
+
+    async def test_what_is_observed_is_true_even_before_the_report(self, rig: Rig) -> None:
+        await rig.kill(await rig.engine.ensure_loaded("r1", rig.good))
+        assert await rig.engine.observe() == {}
+
+    async def test_closing_unloads_everything_and_loads_under_way_too(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        await rig.engine.ensure_loaded("r1", rig.good)
+        async with asyncio.TaskGroup() as tasks:
+            load = tasks.create_task(_failure_of(rig.engine.ensure_loaded("r2", rig.other)))
+            await rig.load_is_under_way()
+            await rig.engine.close()
+            assert await rig.processes() == 0
+        assert isinstance(load.result(), LoadFailed)
+        await rig.engine.close()
+        with pytest.raises(EngineError):
+            await rig.engine.ensure_loaded("r3", rig.good)
+        assert exits.reports == []
+
+    async def test_reaping_spares_the_engine_s_own(self, rig: Rig) -> None:
+        running = await rig.engine.ensure_loaded("r1", rig.good)
+        await rig.engine.reap([running])
+        assert await rig.answers(running)
+
+
+async def _failure_of(load: Awaitable[Running]) -> EngineError | None:
+    try:
+        await load
+    except EngineError as failure:
+        return failure
+    return None

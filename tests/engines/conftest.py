@@ -1,0 +1,24 @@
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import uvloop
+
+type_of_factories = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> type_of_factories:  # noqa: ARG001
+    """Run what uses real processes on both event loops; virtual time knows only asyncio's."""
+    real_time = any(mark.args == (False,) for mark in item.iter_markers("looptime"))
+    if real_time:
+        return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A folder with a short path, as sockets want it."""
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:  # noqa: S108 (short, and private by mkdtemp)
+        yield Path(folder)
