@@ -13,8 +13,7 @@ from orchestrator.engines.base import Engine
 from orchestrator.errors import EngineError, LoadFailed, ReplicaDied, SourceCorrupt, SourceNotFound
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec
-
-SOON_S = 20.0
+from tests.engines.real_time import SOON_S
 
 
 class Rig(Protocol):

@@ -20,5 +20,5 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> t
 @pytest.fixture
 def runtime() -> Iterator[Path]:
     """A folder with a short path, as sockets want it."""
-    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:  # noqa: S108 (short, and private by mkdtemp)
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:
         yield Path(folder)

@@ -13,8 +13,9 @@ import pytest
 
 from orchestrator.engines.child import Child, Command
 from orchestrator.engines.logtail import LogTail
+from tests.engines.real_time import REAL_TIME, until
 
-pytestmark = pytest.mark.looptime(False)
+pytestmark = REAL_TIME
 
 IDLE = "import sys; print('{}', flush=True); sys.stdin.read()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + IDLE
@@ -55,9 +56,7 @@ def is_gone(pid: int) -> bool:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not is_gone(pid):
-            await asyncio.sleep(0.01)
+    await until(lambda: is_gone(pid))
 
 
 async def test_the_message_arrives_and_the_first_line_is_the_answer() -> None:
@@ -202,7 +201,8 @@ async def test_cancelling_a_start_leaves_no_process() -> None:
 async def test_a_long_log_is_kept_short() -> None:
     watched = Watched()
     child = await watched.start(
-        "import sys; sys.stderr.write('x' * 1_000_000); sys.stderr.write('line\\n' * 100_000); print('{}', flush=True)"
+        "import sys; sys.stderr.write('x' * 1_000_000);"
+        "sys.stderr.write('line\\n' * 100_000); print('{}', flush=True)"
     )
     await child.answer()
     await watched.wait_for_end()

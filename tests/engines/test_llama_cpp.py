@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import stat
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from orchestrator.errors import ReplicaDied
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import Source
 from tests.builders import spec
-from tests.engines.conformance import SOON_S, EngineConformance, Exits
+from tests.engines.conformance import EngineConformance, Exits
+from tests.engines.real_time import REAL_TIME, SOON_S, until
 
-pytestmark = pytest.mark.looptime(False)
+pytestmark = REAL_TIME
 
 
 def workers() -> list[psutil.Process]:
@@ -32,6 +34,14 @@ def _is_worker(child: psutil.Process) -> bool:
         return child.status() != psutil.STATUS_ZOMBIE and "orchestrator.workers.serve" in child.cmdline()
     except psutil.NoSuchProcess:
         return False
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def exists(path: str) -> bool:
+    return Path(path).exists()
 
 
 async def chat(socket: str, said: str) -> str:
@@ -79,9 +89,8 @@ class LlamaCppRig:
         return len(workers())
 
     async def load_is_under_way(self) -> None:
-        async with asyncio.timeout(SOON_S):
-            while len(workers()) <= len(await self.engine.observe()):
-                await asyncio.sleep(0.001)
+        ready = len(await self.engine.observe())
+        await until(lambda: len(workers()) > ready)
 
 
 def hidden(path: Path) -> Source:
@@ -145,11 +154,11 @@ async def test_memory_is_the_process_s_own(rig: LlamaCppRig) -> None:
 async def test_the_socket_is_private_and_goes_with_the_worker(rig: LlamaCppRig) -> None:
     running = await rig.engine.ensure_loaded("r1", rig.good)
     folder = Path(running.socket).parent
-    assert folder.stat().st_mode & 0o077 == 0
+    assert mode_of(folder) == 0o700
     await rig.engine.ensure_unloaded("r1")
-    assert not Path(running.socket).exists()
+    assert not exists(running.socket)
     again = await rig.engine.ensure_loaded("r1", rig.good)
     exits = Exits(rig.engine)
     await rig.kill(again)
     await exits.first()
-    assert not Path(again.socket).exists()
+    assert not exists(again.socket)
