@@ -187,6 +187,8 @@ class Scribe:
                 _settle(done, self.fault, self._folder)
             self._asked = []
             return
+        if self._asked and not self._copying and not (self._folder / PUBLISHED).is_file():
+            self._fresh = False  # somebody removed it
         if self._fresh:
             if self._copying:
                 self._riding += self._asked

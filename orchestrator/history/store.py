@@ -115,7 +115,7 @@ class Store:
 
     def close(self) -> None:
         """Give the file and its lock back; rows already stored stay stored whatever happens here."""
-        self._appenders = {}
+        self._drop_appenders()
         with contextlib.suppress(duckdb.Error):
             self._con.close()
 
@@ -146,9 +146,16 @@ class Store:
     def _start(self) -> None:
         self._appenders = {kind: self._con.appender(table) for kind, table in TABLES.items()}
 
+    def _drop_appenders(self) -> None:
+        """Let them go empty: one that still holds rows tries to store them when it is collected."""
+        for appender in self._appenders.values():
+            with contextlib.suppress(duckdb.Error):
+                appender.clear()
+        self._appenders = {}
+
     def _restart(self) -> None:
         """Forget what the appenders and the transaction hold."""
-        self._appenders = {}
+        self._drop_appenders()
         with contextlib.suppress(duckdb.Error):
             self._con.execute("rollback")
         with contextlib.suppress(duckdb.Error):
