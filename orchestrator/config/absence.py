@@ -62,7 +62,8 @@ class Absences:
             return confirmed
         self.held, self._suspects = None, frozenset()
         self._since = {name: min(self._since.get(name, now), now) for name in waiting}
-        lasting = {name for name, since in self._since.items() if now - since >= LASTING}
+        lasting = frozenset(name for name, since in self._since.items() if now - since >= LASTING)
+        self._since = {name: since for name, since in self._since.items() if name not in lasting}
         return confirmed | lasting
 
     def confirm(self) -> tuple[Held, ...]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -55,6 +55,7 @@ class Folder(Generic[T]):
         self._parse = parse
         self._read = read
         self._entries: dict[str, _Entry[T]] = {}
+        self._links: set[str] = set()
 
     @property
     def drafts(self) -> list[Draft[T]]:
@@ -79,14 +80,14 @@ class Folder(Generic[T]):
             self._entries[name] = fresh
         return changed
 
-    def links(self) -> Mapping[str, str]:
-        """Return where the files that are links lead to, by name of the file."""
-        paths = {name: os.path.join(self._path, name) for name in self._entries}  # noqa: PTH118 (strings)
-        return {name: os.path.realpath(path) for name, path in paths.items() if os.path.islink(path)}  # noqa: PTH114
+    def targets(self) -> list[str]:
+        """Return the files that links in this folder lead to."""
+        return [os.path.realpath(os.path.join(self._path, name)) for name in sorted(self._links)]  # noqa: PTH118
 
     def _list(self) -> tuple[dict[str, Stamp | None], str]:
         """Return the stamp of each file, None for one that leads nowhere; or why there is no list."""
         found: dict[str, Stamp | None] = {}
+        self._links.clear()
         try:
             with os.scandir(self._path) as entries:
                 for entry in entries:
@@ -97,6 +98,8 @@ class Folder(Generic[T]):
                         found[name] = stamp_of(entry.stat())
                     except OSError:
                         found[name] = None
+                    if entry.is_symlink():
+                        self._links.add(name)
             self.device = os.stat(self._path).st_dev  # noqa: PTH116 (see contents.stamp)
         except OSError as error:
             self.exists = not isinstance(error, FileNotFoundError)

@@ -101,7 +101,7 @@ class Scanner:
         }
         for folder, files in ((MODELS, self._models), (POLICIES, self._policies)):
             path = os.path.realpath(self._root / folder)
-            for target in (path, *files.links().values()):
+            for target in (path, *files.targets()):
                 parent, name = os.path.split(target)
                 names = places.get(parent, frozenset())
                 places[parent] = None if names is None else names | {name}

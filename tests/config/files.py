@@ -1,0 +1,20 @@
+"""Small configuration folders."""
+
+from pathlib import Path
+
+MODEL = "engine: llama-cpp\nsource: demo:tiny\ncontext: {context}\n"
+
+
+def put(folder: Path, name: str, text: str) -> Path:
+    """Write one file in place, as a simple editor does."""
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+def start(root: Path, **models: str) -> Path:
+    """Make a configuration folder with these model files."""
+    (root / "models.d").mkdir(parents=True, exist_ok=True)
+    for name, text in models.items():
+        put(root / "models.d", name, text)
+    return root
