@@ -1,28 +1,30 @@
 """What an operator may ask of a running daemon; every answer is ready for JSON."""
 
+import asyncio
 import difflib
+import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator import clock
-from orchestrator.config.check import check
 from orchestrator.config.follow import Follower
 from orchestrator.control import report
 from orchestrator.control.loop import Loop
+from orchestrator.control.preview import planned
 from orchestrator.decide.diff import changes
-from orchestrator.decide.preview import preview
 from orchestrator.errors import ModelUnknown
 from orchestrator.history.writer import HistoryWriter
-from orchestrator.values.catalog import Catalog, Reading
-from orchestrator.values.event import CatalogRead, ReloadAsked
+from orchestrator.values.catalog import Catalog
+from orchestrator.values.event import ReloadAsked
 from orchestrator.values.fact import LifecycleFact
-from orchestrator.values.settings import Limits
+from orchestrator.values.routing import RoutingTable
 from orchestrator.values.state import State
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -76,7 +78,7 @@ class Operations:
             "address": facts.address,
             "config_folder": str(facts.config_folder),
             "state_folder": str(facts.state_folder),
-            "ready": readiness(state)[0],
+            "ready": readiness(self._loop.leases.table)[0],
             "problems": report.problems(state.problems),
             "held": report.held(state.held),
             "history": {
@@ -118,7 +120,6 @@ class Operations:
         before = self._loop.state.catalog
         self._loop.post(ReloadAsked(at=clock.now()))
         reading = await self._follower.rescan()
-        self._loop.post(CatalogRead(at=clock.now(), reading=reading))
         settled = await self._loop.settled(wait_s if wait_s is not None else 0.0)
         state = self._loop.state
         return {
@@ -130,11 +131,19 @@ class Operations:
             "waited_ms": round((clock.monotonic_s() - began) * 1000),
         }
 
+    def reload_soon(self, tasks: asyncio.TaskGroup) -> None:
+        """Reload without waiting, as SIGHUP asks; what comes of it is logged."""
+
+        async def reload() -> None:
+            found = await self.reload(None)
+            log.info("reloaded: %d changed, %d problems", len(found["changed"]), len(found["problems"]))
+
+        tasks.create_task(reload(), name="reload")
+
     async def plan(self, folder: str | None) -> Json:
         """Return what would happen if `folder` (or the daemon's own, as it is now) were in force."""
         chosen = Path(folder) if folder else self._facts.config_folder
-        reading = await self._follower.read(chosen)
-        return planned(self._loop.state, reading, self._loop.limits)
+        return await asyncio.to_thread(planned, self._loop.state, chosen, os.environ, self._loop.limits)
 
     async def publish(self) -> Json:
         """Bring the published copy of the history up to date."""
@@ -144,33 +153,14 @@ class Operations:
 
     async def confirm_removal(self) -> Json:
         """Obey the disappearances that are held."""
-        held = [item.path for item in self._loop.state.held]
-        self._follower.confirm_removal()
-        reading = await self._follower.rescan()
-        self._loop.post(CatalogRead(at=clock.now(), reading=reading))
-        return {"confirmed": held}
+        confirmed = await self._follower.confirm_removal()
+        return {"confirmed": [item.path for item in confirmed]}
 
 
-def planned(state: State, reading: Reading, limits: Limits) -> Json:
-    """Return the changes from the catalog in force to `reading`, and the steps they lead to."""
-    read = CatalogRead(at=clock.now(), reading=reading)
-    return {
-        "changes": [report.change(item) for item in changes(state.catalog, reading.catalog)],
-        "steps": [report.step(item) for item in preview(state, read, limits)],
-        "problems": report.problems(reading.problems),
-    }
-
-
-def readiness(state: State) -> tuple[bool, dict[str, object]]:
+def readiness(table: RoutingTable) -> tuple[bool, dict[str, object]]:
     """Return whether every wanted model is served, and for those that are not, why."""
-    table = {name: record for name, record in state.models.items() if record.desired}
-    by_model = state.fleet.by_model()
-    waiting = {
-        name: unready(record, by_model.get(name, []))
-        for name, record in table.items()
-        if serving(record, by_model.get(name, [])) is None
-    }
-    return not waiting, {"models": len(table), "not_ready": waiting}
+    waiting = {name: route.unready for name, route in table.routes.items() if route.replica is None}
+    return not waiting, {"models": len(table.routes), "not_ready": waiting}
 
 
 def unknown(name: str, state: State) -> ModelUnknown:
@@ -184,7 +174,5 @@ def unknown(name: str, state: State) -> ModelUnknown:
 
 def _changed(before: Catalog, after: Catalog) -> list[Json]:
     words = {"create": "added", "remove": "removed"}
-    found = {
-        (str(c.kind), c.name): words.get(c.change_class, "changed") for c in changes(before, after)
-    }
+    found = {(str(c.kind), c.name): words.get(c.change_class, "changed") for c in changes(before, after)}
     return [{"kind": kind, "name": name, "change": change} for (kind, name), change in found.items()]

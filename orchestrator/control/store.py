@@ -13,6 +13,7 @@ from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from orchestrator.config.accepted import StoredDocument, store
 from orchestrator.errors import StateError
@@ -85,32 +86,7 @@ class Store:
 
     def recover(self) -> Recovered:
         """Return what the last daemon left, as it was committed."""
-        documents = tuple(
-            StoredDocument(kind=kind, name=name, path=path, text=text, generation=generation)
-            for kind, name, path, text, generation in self._connection.execute(
-                "select kind, name, path, text, generation from documents order by kind, name"
-            )
-        )
-        stable = {
-            model: spec_from_json(text)
-            for model, text in self._connection.execute("select model, spec from stable")
-        }
-        leftovers = tuple(
-            Leftover(
-                replica=replica,
-                model=model,
-                revision=revision,
-                engine=engine,
-                phase=Phase(phase),
-                running=Running(replica=replica, socket=socket, pid=pid, pid_started=started)
-                if pid
-                else None,
-            )
-            for replica, model, revision, engine, phase, socket, pid, started in self._connection.execute(
-                "select id, model, revision, engine, phase, socket, pid, pid_started from replicas"
-            )
-        )
-        return Recovered(documents=documents, stable=stable, leftovers=leftovers)
+        return _recovered(self._connection)
 
     def forget_replicas(self) -> None:
         """Take every replica off the books: none of them runs any more."""
@@ -135,6 +111,51 @@ class Store:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def peek(folder: Path) -> Recovered:
+    """Return what is committed in `folder` without being a daemon: nothing is written, nothing counted.
+
+    Raises:
+        StateError: there is a file and it cannot be read.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return Recovered(documents=(), stable={}, leftovers=())
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
+        try:
+            return _recovered(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StateError(f"the daemon's state cannot be read: {error}", where=str(path)) from error
+
+
+def _recovered(connection: sqlite3.Connection) -> Recovered:
+    documents = tuple(
+        StoredDocument(kind=kind, name=name, path=path, text=text, generation=generation)
+        for kind, name, path, text, generation in connection.execute(
+            "select kind, name, path, text, generation from documents order by kind, name"
+        )
+    )
+    stable = {
+        model: spec_from_json(text) for model, text in connection.execute("select model, spec from stable")
+    }
+    leftovers = tuple(
+        Leftover(
+            replica=replica,
+            model=model,
+            revision=revision,
+            engine=engine,
+            phase=Phase(phase),
+            running=Running(replica=replica, socket=socket, pid=pid, pid_started=started) if pid else None,
+        )
+        for replica, model, revision, engine, phase, socket, pid, started in connection.execute(
+            "select id, model, revision, engine, phase, socket, pid, pid_started from replicas"
+        )
+    )
+    return Recovered(documents=documents, stable=stable, leftovers=leftovers)
 
 
 Statement = tuple[str, tuple[object, ...]]

@@ -1,0 +1,53 @@
+"""What a new daemon makes of what the last one left: it observes and undoes, and never replays."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from orchestrator import clock
+from orchestrator.config.accepted import restore
+from orchestrator.control.store import Leftover, Recovered
+from orchestrator.decide.fold import fold
+from orchestrator.engines.base import Engine
+from orchestrator.errors import EngineError
+from orchestrator.values.catalog import Reading
+from orchestrator.values.event import CatalogRead
+from orchestrator.values.fact import LifecycleFact, Severity
+from orchestrator.values.state import ModelRecord, State
+
+log = logging.getLogger(__name__)
+
+
+def first_state(recovered: Recovered, folder: Path, env: Mapping[str, str], *, boot: int) -> State:
+    """Return the state before the first scan: what was accepted and stable is known, and nothing runs."""
+    models = {name: ModelRecord(name=name, stable=spec) for name, spec in recovered.stable.items()}
+    accepted = restore(recovered.documents, folder, env)
+    known = CatalogRead(at=clock.now(), reading=Reading(catalog=accepted))
+    return fold(State(boot=boot, models=models), known).state
+
+
+async def end_leftovers(
+    leftovers: Iterable[Leftover],
+    engines: Mapping[str, Engine],
+    remember: Callable[[LifecycleFact], None],
+) -> None:
+    """End what the last daemon could not end itself, and say what it was in the middle of."""
+    alive: dict[str, list[Leftover]] = {name: [] for name in engines}
+    for left in leftovers:
+        alive.setdefault(left.engine, []).append(left)
+        remember(
+            LifecycleFact(
+                at=clock.now(),
+                severity=Severity.WARNING,
+                reason="Recovered",
+                message=f"the last daemon ended while this replica was {left.phase}; it is gone",
+                model=left.model,
+                revision=left.revision,
+                replica=left.replica,
+            )
+        )
+    for name, engine in engines.items():
+        try:
+            await engine.reap([left.running for left in alive[name] if left.running])
+        except EngineError as error:
+            log.warning("what the last daemon left cannot be ended: %s", error)

@@ -1,0 +1,164 @@
+"""The authoritative state: what is committed is there again, whatever happens in between."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.control import lock
+from orchestrator.control.store import Store, spec_from_json, spec_to_json
+from orchestrator.errors import StateError
+from orchestrator.values.catalog import Catalog
+from orchestrator.values.fleet import Phase
+from orchestrator.values.spec import ModelState, Sampling, Source
+from orchestrator.values.state import State
+from tests.builders import NOW, model, policy, replica, running, spec, state
+
+
+def opened(folder: Path) -> Store:
+    return Store.open(folder, now=NOW)
+
+
+def test_what_was_saved_is_recovered(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    document = replace(model(spec()), text="engine: llama-cpp\n")
+    after = replace(
+        state(spec(), replica(id="a"), replica(id="b", phase="starting"), stable=spec()),
+        catalog=Catalog(models={"fast": document}, policies={"default": policy()}),
+    )
+    store.save(State(), after)
+    store.close()
+    found = opened(tmp_path).recover()
+    assert [(d.kind, d.name, d.text) for d in found.documents] == [
+        ("model", "fast", "engine: llama-cpp\n"),
+        ("policy", "default", ""),
+    ]
+    assert found.stable == {"fast": spec()}
+    assert {(left.replica, left.phase, left.running) for left in found.leftovers} == {
+        ("a", Phase.READY, replace(running("a"), memory_bytes=0)),
+        ("b", Phase.STARTING, None),
+    }
+
+
+def test_only_the_difference_is_written(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    first = state(spec(), replica(id="a"), stable=spec())
+    store.save(State(), first)
+    store.save(first, State())
+    found = store.recover()
+    assert (found.documents, found.stable, found.leftovers) == ((), {}, ())
+
+
+def test_every_start_counts(tmp_path: Path) -> None:
+    boots = []
+    for _ in range(3):
+        store = opened(tmp_path)
+        boots.append(store.boot)
+        store.close()
+    assert boots == [1, 2, 3]
+
+
+def test_forgotten_replicas_are_off_the_books(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.save(State(), state(spec(), replica(id="a")))
+    store.forget_replicas()
+    assert store.recover().leftovers == ()
+
+
+def test_a_spec_survives_json_with_every_field() -> None:
+    full = spec(
+        source=Source(written="file:${env:X}", scheme="file", location="/x", sha256="ab"),
+        state=ModelState.TESTING,
+        context=99,
+        parallel=3,
+        capabilities=("chat", "json"),
+        sampling=Sampling(temperature=0.5, seed=7),
+    )
+    assert spec_from_json(spec_to_json(full)) == full
+
+
+def test_a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"this was a database once " * 200)
+    store = opened(tmp_path)
+    assert store.boot == 1
+    assert [p.name for p in tmp_path.glob("*.corrupt-*")] == ["state.db.corrupt-20261120T120000Z"]
+
+
+def test_a_newer_schema_is_refused_and_kept(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.db") as raw:
+        raw.execute("update meta set value = '9' where key = 'schema'")
+    raw.close()
+    with pytest.raises(StateError, match="a newer version"):
+        opened(tmp_path)
+    assert (tmp_path / "state.db").exists()
+
+
+def test_the_file_is_private(tmp_path: Path) -> None:
+    opened(tmp_path)
+    assert (tmp_path / "state.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_is_committed(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store._connection.execute("pragma max_page_count = 1")  # noqa: SLF001 (a full disk, on demand)
+    big = replace(model(spec()), text="#" * 1_000_000)
+    with pytest.raises(StateError, match="cannot be written") as caught:
+        store.save(State(), replace(state(spec()), catalog=Catalog(models={"fast": big})))
+    assert "make room" in caught.value.fix
+    assert store.recover().documents == ()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from orchestrator.control.store import Store
+from orchestrator.values.state import State
+from tests.builders import NOW, replica, spec, state
+store = Store.open(Path(sys.argv[1]), now=NOW)
+before = State()
+for n in range(100000):
+    after = state(spec(context=n + 1), replica(id=f"r{n}"), stable=spec(context=n + 1))
+    store.save(before, after)
+    print(n, flush=True)
+    before = after
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 7, 30])
+def test_what_was_committed_survives_kill_9(tmp_path: Path, commits: int) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path.cwd(), text=True
+    )
+    assert child.stdout is not None
+    last = -1
+    for _ in range(commits):
+        last = int(child.stdout.readline())
+    os.kill(child.pid, signal.SIGKILL)
+    last = int((child.stdout.read().split() or [str(last)])[-1])
+    child.wait(10)
+    child.stdout.close()
+    found = opened(tmp_path).recover()
+    # One more may have been committed than was told.
+    assert found.stable["fast"].context in (last + 1, last + 2)
+    assert [left.replica for left in found.leftovers] == [f"r{found.stable['fast'].context - 1}"]
+
+
+def test_one_daemon_per_state_folder(tmp_path: Path) -> None:
+    held = lock.take(tmp_path / "state")
+    with pytest.raises(StateError, match=rf"another daemon .* \(pid {os.getpid()}\)") as caught:
+        lock.take(tmp_path / "state")
+    assert "--state DIR" in caught.value.fix
+    held.close()
+    lock.take(tmp_path / "state").close()
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="cannot be written"):
+        lock.take(tmp_path / "file" / "state")
