@@ -13,7 +13,7 @@ from orchestrator.cli.places import configuration
 from orchestrator.cli.problems import problem_lines
 from orchestrator.cli.terminal import Terminal, terminal
 from orchestrator.config import paths
-from orchestrator.config.check import check
+from orchestrator.config.check import check, hints
 from orchestrator.errors import ConfigError
 from orchestrator.values.catalog import Reading
 
@@ -34,10 +34,13 @@ def execute(args: argparse.Namespace) -> int:
             "folder": str(folder),
             "files": _files(reading, folder),
             "problems": [asdict(problem) for problem in reading.problems],
+            "hints": hints(reading),
         }
         shown.out.write(json.dumps(answer, indent=2) + "\n")
     else:
         _report(reading, folder, shown)
+        for hint in hints(reading):
+            shown.line(f"hint: {hint}", "yellow")
     return Exit.ERROR if reading.problems else Exit.OK
 
 

@@ -85,9 +85,9 @@ def _code(error: OrchestratorError, command: str) -> Exit:
 
 
 def version() -> str:
-    """Return the installed version; `0+unknown` in a checkout that was never installed."""
+    """Return the installed version; `0 (not installed)` in a checkout that was never installed."""
     metadata = importlib.import_module("importlib.metadata")  # 20 ms that no other command needs
     try:
         return str(metadata.version("model-orchestrator"))
     except metadata.PackageNotFoundError:
-        return "0+unknown"
+        return "0 (not installed)"

@@ -64,31 +64,22 @@ def all_well(status: wire.Status) -> bool:
     )
 
 
-def note(
-    model: wire.Model, problems: Iterable[wire.Problem], held: Iterable[wire.Held], now: datetime
-) -> Note:
+def note(model: wire.Model, problems: Iterable[wire.Problem], now: datetime) -> Note:
     """Return the one sentence that matters about `model`; empty where there is nothing to say.
 
     What a person has to act on comes first: a file that is not accepted, a
-    disappearance to confirm, a revision that will not load; then what is under
-    way; then what is merely worth knowing.
+    revision that will not load; then what is under way; then what is merely
+    worth knowing.
     """
-    return (
-        _of_file(model, problems, held)
-        or _of_desired(model, now)
-        or _of_conditions(model)
-        or _of_state(model)
-    )
+    return _of_file(model, problems) or _of_desired(model, now) or _of_conditions(model) or _of_state(model)
 
 
-def _of_file(model: wire.Model, problems: Iterable[wire.Problem], held: Iterable[wire.Held]) -> Note | None:
+def _of_file(model: wire.Model, problems: Iterable[wire.Problem]) -> Note | None:
     for problem in problems:
         if problem["path"] == model["path"]:
             path, line, column = problem["path"], problem["line"], problem["column"]
             where = f"{path}:{line}:{column}" if line else path
             return Note(f"{where} not accepted, serving generation {model['generation']}", "yellow")
-    if any(gone["path"] == model["path"] for gone in held):
-        return Note("its file is gone; kept until: orchestrator reload --confirm-removal", "yellow")
     return None
 
 

@@ -38,7 +38,7 @@ PHASES: Final[dict[str, str]] = {Phase.READY: "green"}
 def describe_lines(model: wire.Described, terminal: Terminal, now: datetime) -> list[str]:
     """Return the whole page, painted."""
     lines = [terminal.paint(model["name"], "bold")]
-    said = note(model, model["problems"], (), now)
+    said = note(model, model["problems"], now)
     if said.text:
         lines += paragraph(terminal, said.text, indent=2, style=said.style)
     lines += _facts(model, terminal, now)

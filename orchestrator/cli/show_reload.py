@@ -26,7 +26,7 @@ def reload_lines(reloaded: wire.Reloaded, terminal: Terminal, now: datetime, *, 
         terminal.paint(f"{words.count(len(unsettled), 'model')} not settled{took or ' yet'}", "yellow")
     )
     for model in unsettled:
-        said = note(model, reloaded["problems"], reloaded["held"], now)
+        said = note(model, reloaded["problems"], now)
         lines.append(f"  {model['name']}: {said.text}")
     return lines
 

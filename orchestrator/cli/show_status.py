@@ -30,7 +30,7 @@ def status_lines(status: wire.Status, terminal: Terminal, now: datetime) -> list
     lines = [*_header(status, terminal, now), ""]
     if status["models"]:
         rows = [_row(model) for model in status["models"]]
-        notes = [note(model, status["problems"], status["held"], now) for model in status["models"]]
+        notes = [note(model, status["problems"], now) for model in status["models"]]
         lines += render(terminal, MODELS, rows, [Cell(said.text, said.style) for said in notes])
     else:
         lines.append(
@@ -58,7 +58,7 @@ def held_section(held: list[wire.Held], terminal: Terminal, now: datetime) -> li
     if not held:
         return []
     lines = ["", terminal.paint(f"{words.count(len(held), 'disappearance')} not obeyed yet", "bold yellow")]
-    lines += [f"{gone['path']}: {gone['why']}, {words.ago(gone['since'], now)} ago" for gone in held]
+    lines += [f"{gone['path']}, {words.ago(gone['since'], now)} ago: {gone['why']}" for gone in held]
     return [
         *lines,
         f"  {terminal.paint('fix:', 'green')} put the files back, or: orchestrator reload --confirm-removal",

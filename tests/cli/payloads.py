@@ -166,8 +166,8 @@ def busy() -> wire.Status:
         problems=[PROBLEM],
         held=[
             {
-                "path": "models.d/gone.yaml",
-                "why": "6 of 8 files disappeared at once",
+                "path": "models.d",
+                "why": "6 of 8 files are gone at once; still in force: gone, old, quality, …",
                 "since": "2026-11-20T11:48:00+00:00",
             }
         ],
