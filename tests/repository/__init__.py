@@ -1,0 +1,1 @@
+"""Tests of the repository itself: its set-up, its Makefile, its locks, its documents."""
