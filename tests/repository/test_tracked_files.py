@@ -57,7 +57,7 @@ def test_no_file_names_a_package_index_or_a_path_of_one_machine() -> None:
         for number, line in enumerate(text.splitlines(), start=1)
         if ELSEWHERE.search(line)
     ]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def test_every_link_of_a_document_leads_somewhere() -> None:
@@ -69,7 +69,7 @@ def test_every_link_of_a_document_leads_somewhere() -> None:
             place, _, anchor = link.partition("#")
             if "://" not in link and broken(path.parent / place if place else path, anchor):
                 wrong.append(f"{path.relative_to(ROOT)}: {link}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_document_that_code_and_schemas_name_is_there() -> None:
@@ -81,7 +81,7 @@ def test_every_document_that_code_and_schemas_name_is_there() -> None:
             place, _, anchor = name.partition("#")
             if broken(ROOT / place, anchor):
                 wrong.append(f"{path.relative_to(ROOT)}: {name}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_licence_is_there_whole() -> None:
@@ -99,7 +99,7 @@ def test_text_files_end_with_a_newline_and_have_no_carriage_returns() -> None:
         and (not text.endswith("\n") or "\r" in text)
         and path.suffix in {".py", ".md", ".yaml", ".toml", ""}
     ]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:
