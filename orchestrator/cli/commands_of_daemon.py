@@ -13,7 +13,7 @@ def status(commands: "Commands[Parser]") -> None:
         "A model's NOTE is the one sentence that matters about it.",
         "orchestrator status",
         "orchestrator status --watch",
-        "orchestrator status --check || echo 'something is not as the files ask'",
+        "orchestrator status --check || echo 'something is wrong, or still under way'",
         "orchestrator status --json | jq '.models[] | {name, serving}'",
     )
     how = parser.add_mutually_exclusive_group()
@@ -23,7 +23,7 @@ def status(commands: "Commands[Parser]") -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="exit with 4 unless every model is ready as its file asks and every file is valid",
+        help="exit with 4 unless every model is as its file asks, every file is valid and history is written",
     )
     which_daemon(parser)
 
@@ -83,8 +83,8 @@ def chat(commands: "Commands[Parser]") -> None:
         "Ctrl-C stops an answer.\nPiped, it answers what it reads, as plain text.",
         "orchestrator chat",
         "orchestrator chat fast",
-        'orchestrator chat fast -m "sort: pear apple fig"',
-        "echo 'sort: pear apple fig' | orchestrator chat fast",
+        'orchestrator chat fast -m "Is 7 greater than 3?"',
+        "echo 'Is 7 greater than 3?' | orchestrator chat fast",
         "orchestrator chat --address http://lan-box:11435 --api-key-env LAN_KEY",
     )
     parser.add_argument(

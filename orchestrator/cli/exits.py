@@ -23,7 +23,7 @@ MEANING: Final[dict[Exit, str]] = {
     Exit.ERROR: "an error; for check: some file has a problem; for reload: a problem, or not settled in time",
     Exit.CHANGES: "plan only: there are changes",
     Exit.UNREACHABLE: "no daemon answers",
-    Exit.NOT_AS_ASKED: "status --check only: something is not as the files ask",
+    Exit.NOT_AS_ASKED: "status --check only: something is wrong, or still under way",
     Exit.USAGE: "the command line itself is wrong",
     Exit.CONFIG: "run only: the daemon's own configuration is broken; starting again will not help",
     Exit.INTERRUPTED: "stopped with Ctrl-C",

@@ -19,16 +19,17 @@ MEANINGS: Final = {
 }
 MARK_WIDTH: Final = 11
 NOTHING: Final = "No changes. The fleet is as the files say."
+NOTHING_ELSE: Final = "No changes in the other files."
 
 
 def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
     """Return the whole plan, painted."""
     lines: list[str] = []
     if plan["problems"]:
-        heading = f"{words.count(len(plan['problems']), 'problem')}; the files concerned are left out"
+        heading = f"{words.count(len(plan['problems']), 'problem')}; what was accepted last counts instead"
         lines += [terminal.paint(heading, "bold red"), *problem_lines(plan["problems"], terminal), ""]
     if is_empty(plan):
-        return [*lines, NOTHING]
+        return [*lines, NOTHING_ELSE if plan["problems"] else NOTHING]
     changes = sorted(plan["changes"], key=lambda change: (change["kind"], change["name"]))
     width = max((len(_where(change)) for change in changes), default=0)
     for (kind, name), group in groupby(changes, key=lambda change: (change["kind"], change["name"])):

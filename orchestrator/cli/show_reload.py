@@ -13,7 +13,9 @@ STYLES: Final = {"added": "green", "changed": "yellow", "removed": "red"}
 
 def reload_lines(reloaded: wire.Reloaded, terminal: Terminal, now: datetime, *, waited: bool) -> list[str]:
     """Return the report, painted. `waited` says whether settling was waited for."""
-    lines = [_changed(changed, terminal) for changed in reloaded["changed"]] or ["nothing changed in meaning"]
+    lines = [_changed(changed, terminal) for changed in reloaded["changed"]] or [
+        "no change since the files were read last"
+    ]
     lines += problems_section(reloaded["problems"], terminal)
     lines += held_section(reloaded["held"], terminal, now)
     if reloaded["problems"] or reloaded["held"]:
