@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV ?= uv
 PORT ?=
 ARGS ?=
-BENCHMARKS ?= $(sort $(wildcard benchmarks/[a-z]*.py))
+BENCHMARKS ?= $(basename $(notdir $(wildcard $(addprefix benchmarks/,batching.py gateway.py control.py))))
 
 BIN := .venv/bin
 # A Python that was named by hand replaces the one that made .venv; the default one does not.
@@ -22,6 +22,7 @@ help: ## list the targets
 	@echo
 	@echo "  make run PORT=8080        another port          make run ARGS=--help      the daemon's own options"
 	@echo "  make test ARGS='-k plan'  some tests            make run PYTHON=python3.12  another Python"
+	@echo "  make bench BENCHMARKS=batching   one of them"
 
 python:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
@@ -50,9 +51,9 @@ check: python ## validate models.d/ and policies/
 	@$(BIN)/orchestrator check .
 
 bench: setup ## run every benchmark and print its figures
-	@for script in $(BENCHMARKS); do \
-		echo "== $$script"; \
-		ORCHESTRATOR_WORKER_THREADS=1 $(BIN)/python "$$script" $(ARGS) || exit 1; \
+	@for name in $(BENCHMARKS); do \
+		echo "== benchmarks/$$name.py"; \
+		$(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; \
 	done
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
