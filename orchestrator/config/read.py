@@ -53,6 +53,7 @@ SYNTAX_FIXES: Final = {
     "found character that cannot start any token": "put quotes around a value that starts with "
     "one of @ ` % or a tab",
 }
+ANY_SYNTAX_FIX: Final = "write `key: value` lines, aligned with each other"
 
 EMPTY: Final = Flaw(what="the file is empty", fix="write the fields, or delete the file")
 
@@ -226,14 +227,17 @@ def _flaw_at(text: str, offset: int, what: str, fix: str) -> Flaw:
 
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> Flaw:
-    problem = error.problem or "not YAML"
     lines = LINE_BREAK.split(text)
-    mark = error.problem_mark or error.context_mark
-    if mark and error.context_mark and not "".join(lines[mark.line :]).strip():
-        mark = error.context_mark  # the end of the file says nothing; where the unfinished thing starts does
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    source = lines[line - 1] if 0 < line <= len(lines) else ""
-    if tab := INDENTED_BY_TAB.match(source):
+    marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
+    # The end of the file says nothing; where the unfinished thing starts does, or at least the last line.
+    inside = [mark for mark in marks if "".join(lines[mark.line :]).strip()]
+    if inside:
+        line, column = inside[0].line + 1, inside[0].column + 1
+    else:
+        line = max((number for number, each in enumerate(lines, start=1) if each.strip()), default=1)
+        column = len(lines[line - 1]) + 1
+    if tab := INDENTED_BY_TAB.match(lines[line - 1]):
         what, fix = "a tab is not allowed in the indentation", "indent with spaces"
         return Flaw(what=what, fix=fix, line=line, column=tab.end())
-    return Flaw(what=problem, fix=SYNTAX_FIXES.get(problem, ""), line=line, column=column)
+    what = error.problem or "this is not YAML"
+    return Flaw(what=what, fix=SYNTAX_FIXES.get(what, ANY_SYNTAX_FIX), line=line, column=column)
