@@ -21,7 +21,8 @@ DAEMON: Final = """\
 ## Which daemon
 
 One daemon runs per state folder, and its admin socket is found by that folder. Nothing needs to be said where
-the state lies in the default place. Else `status`, `describe`, `reload`, `plan`, `chat` and `sql` take one of:
+the state lies in the default place. Else the commands that ask a daemon (`status`, `describe`, `reload`,
+`plan`, `chat`, `sql`) take one of:
 """
 WHICH: Final = "which daemon"
 

@@ -26,9 +26,9 @@ def size(count: int) -> str:
 def span(seconds: float) -> str:
     """Return a duration in its one or two largest units: `840 ms`, `12 s`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 1:
-        return f"{max(0, round(seconds * 1000))} ms"
+        return f"{max(0, int(seconds * 1000))} ms"
     if seconds < MINUTE_S:
-        return f"{seconds:.0f} s"
+        return f"{int(seconds)} s"
     if seconds < HOUR_S:
         return f"{seconds // MINUTE_S:.0f} min"
     if seconds < DAY_S:

@@ -1,11 +1,5 @@
 """`chat` against a server that streams: piped, in one shot, and typed on a real (pseudo) terminal."""
 
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +8,7 @@ from tests.cli import payloads
 from tests.cli.admin_server import Script
 from tests.cli.chat_server import Public, serve_public
 from tests.cli.conftest import Shell
+from tests.cli.typed import Terminal
 
 
 @pytest.fixture
@@ -87,68 +82,11 @@ def test_an_empty_message_is_refused_before_anything_is_sent(shell: Shell, publi
     assert public.asked == []
 
 
-class Terminal:
-    """`orchestrator chat` on a pseudo-terminal."""
-
-    def __init__(self, shell: Shell, *args: str) -> None:
-        self._own, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *args],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=shell.env | {"TERM": "xterm"},
-            cwd=shell.home,
-            start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 (so that Ctrl-C is a signal, as for a person)
-        )
-        os.close(theirs)
-        self._unread = ""
-
-    def type(self, text: str) -> None:
-        os.write(self._own, text.encode())
-
-    def read_until(self, text: str, *, within_s: float = 20) -> str:
-        """Return what was shown up to and with `text`."""
-        deadline = time.monotonic() + within_s
-        while text not in self._unread:
-            ready, _, _ = select.select([self._own], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"{text!r} was not shown; only {self._unread!r}"
-            self._unread += os.read(self._own, 65536).decode()
-        at = self._unread.index(text) + len(text)
-        shown, self._unread = self._unread[:at], self._unread[at:]
-        return shown
-
-    def shows(self, text: str, *, within_s: float) -> bool:
-        """Return whether `text` is shown in time; what was shown before it is then read."""
-        try:
-            self.read_until(text, within_s=within_s)
-        except AssertionError:
-            return False
-        return True
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self._own)
-
-
-def _take_terminal() -> None:
-    import fcntl  # noqa: PLC0415 (in the child, between fork and exec)
-    import termios  # noqa: PLC0415
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 @pytest.fixture
 def typed(shell: Shell, public: Public) -> Iterator[Terminal]:
-    terminal = Terminal(shell, "chat", "--address", public.address)
-    try:
+    with Terminal(shell, "chat", "--address", public.address) as terminal:
         terminal.read_until("> ")
         yield terminal
-    finally:
-        terminal.close()
 
 
 def test_a_conversation_is_kept_and_every_answer_says_who_gave_it(typed: Terminal, public: Public) -> None:
