@@ -85,7 +85,7 @@ def _history(history: wire.History, terminal: Terminal) -> str:
     dropped = f", {words.count(history['dropped'], 'fact')} dropped" if history["dropped"] else ""
     if history["ok"]:
         return f"history ok{terminal.paint(dropped, 'yellow')}"
-    return terminal.paint(f"history not written: {history['error']}{dropped}", "red")
+    return terminal.paint(f"history not written: {history['error'] or 'no reason given'}{dropped}", "red")
 
 
 def _row(model: wire.Model) -> list[Cell]:

@@ -23,7 +23,7 @@ class History(TypedDict):
     written: int
     queued: int
     dropped: int
-    error: str
+    error: str | None
 
 
 class Rejected(TypedDict):

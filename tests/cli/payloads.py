@@ -134,7 +134,7 @@ def status(*models: wire.Model, **changes: Any) -> wire.Status:  # noqa: ANN401 
         "ready": True,
         "problems": [],
         "held": [],
-        "history": {"ok": True, "written": 1234, "queued": 0, "dropped": 0, "error": ""},
+        "history": {"ok": True, "written": 1234, "queued": 0, "dropped": 0, "error": None},
         "models": list(models),
         "policies": [
             {
