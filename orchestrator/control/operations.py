@@ -159,6 +159,8 @@ class Operations:
 
 def readiness(table: RoutingTable) -> tuple[bool, dict[str, object]]:
     """Return whether every wanted model is served, and for those that are not, why."""
+    if table.epoch == 0:
+        return False, {"models": 0, "not_ready": {}, "why": "the files have not been read yet"}
     waiting = {name: route.unready for name, route in table.routes.items() if route.replica is None}
     return not waiting, {"models": len(table.routes), "not_ready": waiting}
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from orchestrator.config.accepted import StoredDocument, store
 from orchestrator.errors import StateError
+from orchestrator.values.catalog import Kind
 from orchestrator.values.fleet import Phase, Replica, Running
 from orchestrator.values.spec import ModelSpec, ModelState, Sampling, Source
 from orchestrator.values.state import State
@@ -134,7 +135,7 @@ def peek(folder: Path) -> Recovered:
 
 def _recovered(connection: sqlite3.Connection) -> Recovered:
     documents = tuple(
-        StoredDocument(kind=kind, name=name, path=path, text=text, generation=generation)
+        StoredDocument(kind=Kind(kind), name=name, path=path, text=text, generation=generation)
         for kind, name, path, text, generation in connection.execute(
             "select kind, name, path, text, generation from documents order by kind, name"
         )

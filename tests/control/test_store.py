@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.accepted import store as stored_documents
 from orchestrator.control import lock
 from orchestrator.control.store import Store, spec_from_json, spec_to_json
 from orchestrator.errors import StateError
@@ -34,10 +35,7 @@ def test_what_was_saved_is_recovered(tmp_path: Path) -> None:
     store.save(State(), after)
     store.close()
     found = opened(tmp_path).recover()
-    assert [(d.kind, d.name, d.text) for d in found.documents] == [
-        ("model", "fast", "engine: llama-cpp\n"),
-        ("policy", "default", ""),
-    ]
+    assert found.documents == stored_documents(after.catalog)
     assert found.stable == {"fast": spec()}
     assert {(left.replica, left.phase, left.running) for left in found.leftovers} == {
         ("a", Phase.READY, replace(running("a"), memory_bytes=0)),

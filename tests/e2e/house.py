@@ -21,7 +21,7 @@ START_DEADLINE_S = 60.0
 
 FAST = "engine: llama-cpp\nsource: demo:tiny\ncontext: 512\nparallel: 4\n"
 QUALITY = "engine: llama-cpp\nsource: demo:small\ncontext: 512\nparallel: 4\n"
-DEFAULT = "kind: routing\ndefault: true\notherwise: [fast]\nfallback: [quality]\n"
+DEFAULT = "kind: routing\ndefault: true\notherwise: [fast]\n"
 
 
 def free_port() -> int:
@@ -188,7 +188,7 @@ def house(root: Path, *, models: dict[str, str] | None = None) -> Iterator[House
     built = House(root=root)
     for name, text in (models or {"fast": FAST, "quality": QUALITY}).items():
         built.write(f"models.d/{name}.yaml", text)
-    built.write("policies/default.yaml", DEFAULT)
+    built.write("policies/default.yaml", DEFAULT if models else DEFAULT + "fallback: [quality]\n")
     try:
         yield built
     finally:
