@@ -50,13 +50,15 @@ def reload(commands: "Commands[Parser]") -> None:
         "reload",
         "have the daemon read its files now",
         "The daemon does so by itself within moments of an edit; this reports what came of it.\n"
-        "Exit code 1: a file has a problem, or --wait ran out.",
+        "Exit code 1: a file has a problem, or with --wait a model did not become what its file asks.",
         "orchestrator reload",
         "orchestrator reload --wait && ./smoke-test.sh",
         "orchestrator reload --wait --timeout 300",
         "orchestrator reload --confirm-removal",
     )
-    parser.add_argument("--wait", action="store_true", help="until the models are as the files say")
+    parser.add_argument(
+        "--wait", action="store_true", help="until the models are as the files ask, or will not be"
+    )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",

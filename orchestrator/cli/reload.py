@@ -5,24 +5,21 @@ import json
 
 from orchestrator import clock
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.note import as_asked
 from orchestrator.cli.places import admin
 from orchestrator.cli.show_reload import reload_lines
 from orchestrator.cli.terminal import terminal
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Reload and report; Exit.ERROR where a file has a problem, or waiting for the fleet took too long."""
+    """Reload and report; Exit.ERROR for a problem in a file, or where --wait was not rewarded."""
     daemon, shown = admin(args), terminal()
-    if args.confirm_removal:
-        confirmed = daemon.confirm_removal()["confirmed"]
-        if not args.json:
-            for line in [f"let go   {path}" for path in confirmed] or ["nothing was held back"]:
-                shown.line(line)
+    let_go = daemon.confirm_removal()["confirmed"] if args.confirm_removal else []
     reloaded = daemon.reload(args.timeout if args.wait else None)
     if args.json:
         shown.out.write(json.dumps(reloaded, indent=2) + "\n")
     else:
-        for line in reload_lines(reloaded, shown, clock.now(), waited=args.wait):
+        for line in reload_lines(reloaded, shown, clock.now(), waited=args.wait, let_go=let_go):
             shown.line(line)
-    failed = reloaded["problems"] or (args.wait and not reloaded["settled"])
-    return Exit.ERROR if failed else Exit.OK
+    reached = reloaded["settled"] and all(as_asked(model) for model in reloaded["models"])
+    return Exit.ERROR if reloaded["problems"] or (args.wait and not reached) else Exit.OK

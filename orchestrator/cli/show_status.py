@@ -75,17 +75,18 @@ def _header(status: wire.Status, terminal: Terminal, now: datetime) -> list[str]
         ready,
         f"up {words.ago(status['started_at'], now)}",
     ]
-    return [
-        dot.join(first),
-        dot.join([f"files in {status['config_folder']}", _history(status["history"], terminal)]),
-    ]
+    history, *rest = _history(status["history"])
+    style = "" if status["history"]["ok"] else "red"
+    second = [f"files in {status['config_folder']}", terminal.paint(history, style)]
+    return [dot.join(first), dot.join(second), *(terminal.paint(line, style) for line in rest)]
 
 
-def _history(history: wire.History, terminal: Terminal) -> str:
+def _history(history: wire.History) -> list[str]:
     dropped = f", {words.count(history['dropped'], 'fact')} dropped" if history["dropped"] else ""
     if history["ok"]:
-        return f"history ok{terminal.paint(dropped, 'yellow')}"
-    return terminal.paint(f"history not written: {history['error'] or 'no reason given'}{dropped}", "red")
+        return [f"history ok{dropped}"]
+    what, *fix = (history["error"] or "no reason given").splitlines()
+    return [f"history not written{dropped}: {what}", *fix]
 
 
 def _row(model: wire.Model) -> list[Cell]:

@@ -166,7 +166,8 @@ def _rate(tokens: int | None, first: float | None, last: float | None) -> float 
 def _refused(content: bytes, status: int) -> RequestError:
     try:
         error = json.loads(content)["error"]
-        return RequestError(str(error["message"]), status=status, code=str(error.get("code") or ""))
+        what, _, fix = str(error["message"]).partition(" Fix: ")
+        return RequestError(what.rstrip("."), status=status, code=str(error.get("code") or ""), fix=fix)
     except (ValueError, KeyError, TypeError):
         shown = content[:200].decode(errors="replace").strip()
         return RequestError(f"the server answered with status {status}: {shown}", status=status, code="")

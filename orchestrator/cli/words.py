@@ -68,7 +68,7 @@ def count(number: int, one: str, many: str = "") -> str:
 def shown(value: object) -> str:
     """Return a configuration value as a file would have it: `[chat, code]`, `{top_k: 40}`, `none`."""
     match value:
-        case None:
+        case None | "":
             return "(none)"
         case bool():
             return "true" if value else "false"

@@ -176,7 +176,7 @@ def busy() -> wire.Status:
             "written": 1234,
             "queued": 20,
             "dropped": 7,
-            "error": "no space left on device",
+            "error": "no space left on device\n  fix: make room",
         },
     )
 

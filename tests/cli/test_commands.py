@@ -129,10 +129,11 @@ def test_describe_shows_the_model(shell: Shell, daemon: Script) -> None:
         ((), payloads.reloaded(settled=False), 0, None),
         (("--wait",), payloads.reloaded(), 0, 120.0),
         (("--wait", "--timeout", "7"), payloads.reloaded(settled=False), 1, 7.0),
+        (("--wait",), payloads.reloaded(models=[payloads.rejected()]), 1, 120.0),
         ((), payloads.reloaded(problems=[payloads.PROBLEM]), 1, None),
     ],
 )
-def test_reload_exits_with_1_for_problems_and_for_a_wait_that_ran_out(
+def test_reload_exits_with_1_for_problems_and_for_a_wait_in_vain(
     args: tuple[str, ...], answer: object, code: int, wait_s: float | None, shell: Shell, daemon: Script
 ) -> None:
     daemon.answers["POST /v1/reload"] = (200, answer)

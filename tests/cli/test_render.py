@@ -56,6 +56,7 @@ CASES: list[Case] = [
     ("plan_empty", "POST /v1/plan", NO_PLAN, _plan),
     ("plan_problem", "POST /v1/plan", payloads.plan() | {"problems": [payloads.PROBLEM]}, _plan),
     ("reload_settled", "POST /v1/reload", payloads.reloaded(), _reload),
+    ("reload_rejected", "POST /v1/reload", payloads.reloaded(models=[payloads.rejected()]), _reload),
     ("reload_unsettled", "POST /v1/reload", UNSETTLED, _reload),
 ]
 WIDTHS = [80, 120, None]
