@@ -8,13 +8,18 @@ Host and Origin headers are what tells such a request from the user's own.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
 from orchestrator.errors import RequestError
+from orchestrator.gateway.record import HEADER_NAMES
 from orchestrator.values.settings import Settings
 
-PREFLIGHT_AGE_S = 600
+PREFLIGHT_AGE_S: Final = 600
+HOST: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
+EXPOSED: Final = ", ".join([*HEADER_NAMES, "retry-after"]).encode()
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -91,7 +96,7 @@ class Guard:
             return []
         return [
             (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"*"),
+            (b"access-control-expose-headers", EXPOSED),
             (b"vary", b"origin"),
         ]
 
@@ -110,9 +115,9 @@ class Guard:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    """Return the name or address in a Host header; "" where it is none."""
+    found = HOST.fullmatch(host)
+    return found[1] if found else ""
 
 
 def _text(value: bytes | None) -> str:

@@ -58,13 +58,15 @@ class Patience:
 
     def listen(self) -> None:
         """From now on silence counts; called before each wait for a stream that has begun."""
-        if self._listening_since is None and self._timer is not None:
-            self._arm(self._loop.time() + self._silence_s)
-        self._listening_since = self._loop.time()
+        now = self._loop.time()
+        if self._listening_since is None:
+            self._arm(now + self._silence_s)
+        self._listening_since = now
 
     def heard(self) -> None:
         """Something arrived: what passes until the next `listen` is nobody's silence."""
-        self._listening_since = float("inf")
+        if self._listening_since is not None:
+            self._listening_since = float("inf")
 
     def _look(self) -> None:
         now = self._loop.time()

@@ -1,9 +1,10 @@
 """What is known about one request so far: its answer's headers, and in the end its row of history."""
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.values.choice import Choice
 from orchestrator.values.fact import RequestFact
@@ -12,8 +13,17 @@ from orchestrator.values.spec import ModelState
 
 Headers = list[tuple[bytes, bytes]]
 
-MAX_HEADER_CHARACTERS = 200
-EXPOSED = ("Model", "Revision", "Policy", "Decision", "Why")
+MAX_HEADER_CHARACTERS: Final = 200
+HEADER_NAMES: Final = (
+    "x-orchestrator-model",
+    "x-orchestrator-revision",
+    "x-orchestrator-policy",
+    "x-orchestrator-decision",
+    "x-orchestrator-why",
+    "x-request-id",  # the decision again, under the name that OpenAI's clients show
+)
+ENCODED_NAMES: Final = tuple(name.encode() for name in HEADER_NAMES)
+UNPRINTABLE: Final = re.compile(r"[^ -~]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,14 +66,8 @@ class Record:
 
     def headers(self) -> Headers:
         """Return the headers every answer carries; what is not known is empty."""
-        headers = [
-            (b"x-orchestrator-model", _header(self.model)),
-            (b"x-orchestrator-revision", _header(self.revision)),
-            (b"x-orchestrator-policy", _header(self.policy)),
-            (b"x-orchestrator-decision", self.decision.encode()),
-            (b"x-orchestrator-why", _header(self.why)),
-            (b"x-request-id", self.decision.encode()),
-        ]
+        values = (self.model, self.revision, self.policy, self.decision, self.why, self.decision)
+        headers = [(name, _header(value)) for name, value in zip(ENCODED_NAMES, values, strict=True)]
         if self.deprecated:
             headers.append((b"deprecation", b"true"))
         return headers
@@ -101,8 +105,7 @@ class Record:
 
 def _header(text: str) -> bytes:
     """Return `text` as a header may have it: short, printable ASCII."""
-    printable = "".join(c if " " <= c <= "~" else "?" for c in text[:MAX_HEADER_CHARACTERS])
-    return printable.strip().encode()
+    return UNPRINTABLE.sub("?", text[:MAX_HEADER_CHARACTERS]).strip().encode()
 
 
 def _count(value: object) -> int | None:

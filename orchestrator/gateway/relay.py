@@ -85,6 +85,8 @@ class Relay:
                 record.status = refusals.CLIENT_LEFT
                 record.error = "client_closed_request"
             except RequestError as error:
+                if error is patience.at_silence:
+                    self._leases.suspect(record.replica)
                 await _refuse(client, record, error)
             except asyncio.CancelledError:
                 await _refuse(client, record, answer.draining())

@@ -17,7 +17,7 @@ ALL = ("chat", "completion", "embedding")
 def route(model: str = "fast", socket: str | None = None, **changes: Any) -> Route:  # noqa: ANN401 (any field)
     """A route that is ready where it has a socket."""
     replica = None if socket is None else changes.pop("replica", f"{model}-1")
-    fields = {
+    fields: dict[str, Any] = {
         "model": model,
         "state": ModelState.ACTIVE,
         "capabilities": ALL,
@@ -60,6 +60,7 @@ class FakeLeases:
         self._news = asyncio.Condition()
         self.held: dict[str, int] = {}
         self.taken: list[str] = []
+        self.waited_for = asyncio.Event()  # set when a request waits for a change
         self.suspects: list[str] = []
         self.on_suspect: Callable[[str], None] = lambda _: None
 
@@ -75,6 +76,7 @@ class FakeLeases:
         return FakeLease(self, route.replica)
 
     async def changed(self, epoch: int, within_s: float) -> RoutingTable | None:
+        self.waited_for.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s), self._news:
                 await self._news.wait_for(lambda: self._table.epoch > epoch)

@@ -59,7 +59,11 @@ class Running:
 
 @asynccontextmanager
 async def gateway(
-    table: RoutingTable, *, drain_s: float = 5.0, leases: Callable[[RoutingTable], FakeLeases] = FakeLeases, **settings: Any  # noqa: ANN401 (any setting)
+    table: RoutingTable,
+    *,
+    drain_s: float = 5.0,
+    leases: Callable[[RoutingTable], FakeLeases] = FakeLeases,
+    **settings: Any,  # noqa: ANN401 (any setting)
 ) -> AsyncIterator[Running]:
     """Serve this table on a free port of 127.0.0.1 and stop in the end."""
     stop = asyncio.Event()
@@ -69,11 +73,13 @@ async def gateway(
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
         running = Running(f"http://127.0.0.1:{port}", port, fakes, history, session, stop)
         app = build(Settings(**settings), fakes, history, lambda: running.ready)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(serve(app, bound_socket=listener, drain_s=drain_s, stop=stop))
-            try:
-                yield running
-            finally:
-                stop.set()
-        await app.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve(app, bound_socket=listener, drain_s=drain_s, stop=stop))
+                try:
+                    yield running
+                finally:
+                    stop.set()
+        finally:
+            await app.close()
     assert fakes.outstanding == 0, "a lease was not given back"

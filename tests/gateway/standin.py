@@ -1,13 +1,11 @@
-"""A worker's socket with an answer that a test writes: for faults that a real worker does not show on demand."""
+"""A worker's socket with an answer that a test writes: for faults that a real one does not show on demand."""
 
 import asyncio
 import contextlib
-import itertools
 import json
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 
@@ -18,12 +16,16 @@ class Call:
     """
 
     def __init__(
-        self, number: int, path: str, body: dict[str, Any], io: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+        self,
+        number: int,
+        path: str,
+        body: dict[str, Any],
+        io: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         self.number = number
         self.path = path
         self.body = body
-        self._reader, self._writer = io
+        self._reader, self._writer = streams
 
     async def head(self, status: int = 200, kind: str = "text/event-stream", **headers: str) -> None:
         lines = [f"HTTP/1.1 {status} Whatever", f"content-type: {kind}", "transfer-encoding: chunked"]
@@ -72,23 +74,35 @@ class StandIn:
         self.socket = socket
         self.behaviour = behaviour
         self.bodies: list[dict[str, Any]] = []
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.lonely = asyncio.Event()  # set when the last connection has gone
+        self._writers: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+
+    @property
+    def connections(self) -> int:
+        return len(self._writers)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._writers[writer] = task
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while not writer.is_closing():
                     await self._answer(reader, writer)
         finally:
-            self._writers.discard(writer)
+            del self._writers[writer]
             writer.close()
+            if not self._writers:
+                self.lonely.set()
 
-    def kill(self) -> None:
-        """Break every connection, those that wait for a request included."""
+    async def kill(self) -> None:
+        """Break every connection, those that wait for a request included, and wait for their ends."""
+        tasks = tuple(self._writers.values())
         for writer in self._writers:
             writer.transport.abort()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*tasks)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -98,19 +112,15 @@ class StandIn:
         await self.behaviour(call)
 
 
-NUMBERS = itertools.count()
-
-
 @asynccontextmanager
 async def worker(behaviour: Behaviour) -> AsyncIterator[StandIn]:
     """Run a stand-in on a socket of its own; it is killed in the end."""
     with tempfile.TemporaryDirectory(prefix="gw") as folder:
-        socket = str(Path(folder) / f"{next(NUMBERS)}.sock")
+        socket = f"{folder}/w.sock"
         standin = StandIn(socket, behaviour)
         server = await asyncio.start_unix_server(standin.connected, socket, limit=1 << 26)
         try:
             yield standin
         finally:
             server.close()
-            standin.kill()
-            Path(socket).unlink(missing_ok=True)
+            await standin.kill()
