@@ -15,7 +15,7 @@ from orchestrator.config.contents import Contents
 from orchestrator.config.scan import Scanner
 from orchestrator.config.show import report
 from orchestrator.values.catalog import Catalog, Reading
-from tests.config.files import MODEL, put, start
+from tests.config.files import MODEL, permissions_bind, put, start
 
 
 class Folder:
@@ -150,7 +150,7 @@ def test_what_is_no_file_is_a_problem_and_no_deletion(
         assert "fast" in reading.catalog.models
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(not permissions_bind(), reason="this user may read everything")
 def test_a_file_without_permission_keeps_its_version(folder: Folder) -> None:
     folder.scan()
     (folder.models / "fast.yaml").chmod(0)
@@ -267,6 +267,18 @@ def test_after_a_hold_the_rest_must_stay_away_again(tmp_path: Path) -> None:
     put(folder.models, "a", ONE)
     assert set(folder.generations()) == {"a", "b"}
     assert set(folder.generations(after_s=2)) == {"a"}
+
+
+def test_a_hold_forgets_how_long_an_absence_has_lasted(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, a=ONE, b=ONE, c=ONE)
+    folder.scan()
+    (folder.models / "a.yaml").unlink()
+    folder.scan()
+    (folder.models / "b.yaml").unlink()
+    assert folder.scan(after_s=60).held
+    put(folder.models, "b", ONE)
+    assert set(folder.generations()) == {"a", "b", "c"}
+    assert set(folder.generations(after_s=2)) == {"b", "c"}
 
 
 def test_a_confirmed_removal_is_obeyed_at_once(tmp_path: Path) -> None:
