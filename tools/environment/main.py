@@ -17,6 +17,8 @@ from tools.environment.problem import Problem
 from tools.environment.steps import install_llama, install_pins, install_project, make_venv
 
 BUILT = "llama-cpp-python"
+# Where pip and Python look is the reader's choice; where pip installs to is not.
+MISLEADING = frozenset({"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH"})
 
 
 def main(argv: list[str]) -> int:
@@ -59,10 +61,16 @@ def set_up(checkout: Checkout, environ: Mapping[str, str], *, stream: TextIO, py
         if kept_wheel(folder) is None:  # told now, not after minutes of downloads
             require_compilers(environ)
         make_venv(checkout, stream, anew=python_given and not same_python(checkout))
-        quiet = {**environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+        quiet = for_pip(environ)
         install_pins(checkout, [pin for pin in pins if pin is not llama], quiet, stream)
         install_llama(checkout, llama, folder, quiet, stream)
         install_project(checkout, quiet, stream)
         checkout.stamp.write_text(json.dumps(stamp_of(checkout, environ)))
     stream.write(f"setup: done in {time.monotonic() - began:.0f} s; the next start is immediate\n")
     stream.flush()
+
+
+def for_pip(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` without what would have pip install elsewhere than into `.venv`."""
+    kept = {name: value for name, value in environ.items() if name not in MISLEADING}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
