@@ -12,7 +12,7 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.main import complain
 from orchestrator.cli.places import admin
 from orchestrator.cli.stream import Figures, Message, Server
-from orchestrator.cli.terminal import Terminal, terminal
+from orchestrator.cli.terminal import Terminal, harmless, terminal
 from orchestrator.errors import ConfigError, DaemonUnreachable, OrchestratorError, RequestError
 
 TOO_LONG: Final = "context_length_exceeded"
@@ -53,7 +53,7 @@ class Conversation:
                         figures = part
                     else:
                         pieces.append(part)
-                        self.terminal.piece(_harmless(part))
+                        self.terminal.piece(harmless(part, keep="\n\t"))
         except KeyboardInterrupt:
             figures = None
         except OrchestratorError:
@@ -65,13 +65,6 @@ class Conversation:
             self.terminal.line()
         self.messages += [question, {"role": "assistant", "content": answer}]
         return figures
-
-
-def _harmless(text: str) -> str:
-    """Return `text` without what could move a terminal's cursor or change its state."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
-    )
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ class Exit(IntEnum):
 # 78 (EX_CONFIG) is what a service file names in RestartPreventExitStatus.
 MEANING: Final[dict[Exit, str]] = {
     Exit.OK: "done; for plan: nothing to change",
-    Exit.ERROR: "an error; check, reload: a file has a problem; reload --wait: a model is not as its file asks",
+    Exit.ERROR: "an error; check, reload: a file has a problem; reload --wait: a model is not as asked",
     Exit.CHANGES: "plan only: there are changes",
     Exit.UNREACHABLE: "no daemon answers",
     Exit.NOT_AS_ASKED: "status --check only: something is wrong, or still under way",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.cli.terminal import Terminal
+from orchestrator.cli.terminal import Terminal, harmless
 
 GAP: Final = "  "
 # Narrower than this, a sentence is easier to read under its row than in a column.
@@ -73,7 +73,7 @@ def paragraph(
 
 
 def _wrapped(terminal: Terminal, text: str, room: int | None) -> list[str]:
-    text = terminal.text(text)
+    text = terminal.text(harmless(" ".join(text.split())))
     return (textwrap.wrap(text, max(1, room)) if room else [text]) or [""]
 
 
@@ -90,7 +90,7 @@ def render(
     `notes` holds one sentence per row. They form a last column where there is
     room for it (wrapped to the terminal), else each is put under its row.
     """
-    rows = [[Cell(terminal.text(cell.text), cell.style) for cell in row] for row in rows]
+    rows = [[Cell(terminal.text(harmless(cell.text)), cell.style) for cell in row] for row in rows]
     has_notes = any(note.text for note in notes)
     widths, beside = _layout(terminal.width, columns, rows, has_notes=has_notes)
     note_at = sum(widths) + len(GAP) * len(widths)

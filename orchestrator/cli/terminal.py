@@ -22,6 +22,13 @@ STYLES: Final = {
 NARROWEST: Final = 40
 
 
+def harmless(text: str, keep: str = "") -> str:
+    """Return `text` without what could move a terminal's cursor or change its state, but with `keep`."""
+    return "".join(
+        char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
     """One output stream.

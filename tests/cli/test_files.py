@@ -150,9 +150,10 @@ def test_completion_is_printed_for_every_shell_and_knows_the_commands(shell_name
         subprocess.run([program, "-n"], input=done.stdout, text=True, check=True, timeout=30)
 
 
-def test_bash_really_completes_commands_and_options(shell: Shell) -> None:
+def test_bash_really_completes_commands_options_and_models(shell: Shell) -> None:
     script = shell("completion", "bash").stdout
     ask = """
+orchestrator() {{ [ "$*" = "status --names" ] && printf 'fast\\nsmall\\n'; }}
 COMP_WORDS=({words}); COMP_CWORD={at}; COMP_LINE="{words}"; COMP_POINT=${{#COMP_LINE}}; COMPREPLY=()
 _shtab_orchestrator orchestrator
 printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -161,6 +162,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("orchestrator st", 1, "status"),
         ("orchestrator status --wa", 2, "--watch"),
         ("orchestrator completion z", 2, "zsh"),
+        ("orchestrator describe f", 2, "fast"),
     ):
         done = subprocess.run(
             ["bash", "--norc"],  # noqa: S607 (the user's own bash is the one to test)

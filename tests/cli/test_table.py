@@ -55,6 +55,16 @@ def test_a_note_stands_beside_its_row_where_there_is_room_and_under_it_where_the
     assert narrow[2] == "  └ a sentence that matters"
 
 
+def test_what_a_model_or_a_file_says_cannot_steer_the_terminal() -> None:
+    rows, notes = (
+        [[Cell("fast"), Cell("demo:\x1b[2Jtiny"), Cell("1")]],
+        [Cell("two\nlines and \x1b]0;a title\x07")],
+    )
+    lines = render(Terminal(out=io.StringIO()), COLUMNS, rows, notes)
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+
+
 def test_colour_is_for_terminals_without_no_color_only() -> None:
     assert terminal(Screen(), {}).colour
     assert not terminal(Screen(), {"NO_COLOR": "1"}).colour
