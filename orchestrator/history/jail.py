@@ -216,3 +216,7 @@ def _utc_only() -> ModuleType:
     module = ModuleType("pytz")
     vars(module).update(utc=_Utc(), timezone=lambda _name: _Utc())
     return module
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,33 +13,13 @@ from orchestrator import clock
 from orchestrator.errors import HistoryError
 from orchestrator.history import copier
 from orchestrator.history.faults import StoreUnavailable, explain
-
-PUBLISHED: Final = "history.duckdb"
+from orchestrator.history.files import PUBLISHED
 
 # A copy runs at about 1 GB/s where the disk is idle and is waited for 5 s by people; this
 # is for a disk that hangs. A guess.
 COPY_DEADLINE_S: Final = 300.0
 
 Done = Callable[[float, HistoryError | None], None]
-
-
-def published_at(folder: Path) -> datetime | None:
-    """Return when the published file was made, None where there is none."""
-    try:
-        return datetime.fromtimestamp((folder / PUBLISHED).stat().st_mtime, UTC)
-    except OSError:
-        return None
-
-
-def sweep(folder: Path) -> None:
-    """Remove unfinished copies that a killed daemon left.
-
-    A copying child of that daemon may still be writing into one: it then fills a file
-    without a name. Only for the process that holds the live file's lock.
-    """
-    for leftover in folder.glob(f"{PUBLISHED}.*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
 
 
 def publish(live: Path, number: int) -> None:

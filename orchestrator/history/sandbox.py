@@ -1,23 +1,19 @@
 """Ask the history, with SQL that anybody may have written."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypedDict
 
 from orchestrator.errors import HistoryError
+from orchestrator.history.children import command
 
 SQL_LIMIT: Final = 100_000
 
-# The child gets the two folders by name: `-I` ignores PYTHONPATH and the current folder, and
-# the package may run from a checkout that is not installed.
-_START: Final = "import sys; sys.path += sys.argv[1:]; from orchestrator.history.jail import main; main()"
 _TABLES: Final = "the tables are requests and events; the views by_model, today and failures"
 
 
@@ -85,7 +81,7 @@ def query(
 
 def _ask(request: str, timeout_s: float) -> _Answer:
     child = subprocess.Popen(  # noqa: S603 -- our own interpreter and code, no shell
-        [sys.executable, "-I", "-X", "utf8", "-c", _START, *_search_path()],
+        command("orchestrator.history.jail"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -126,12 +122,3 @@ def _end(child: subprocess.Popen[str]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-
-
-def _search_path() -> list[str]:
-    """Return the folders that hold this package and duckdb."""
-    ours = Path(__file__).resolve().parents[2]
-    duckdb = importlib.util.find_spec("duckdb")
-    if duckdb is None or duckdb.origin is None:
-        raise HistoryError("the duckdb package is not installed", fix="make run installs everything")
-    return [str(ours), str(Path(duckdb.origin).resolve().parents[1])]

@@ -5,17 +5,16 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from orchestrator import clock
 from orchestrator.errors import HistoryError
-from orchestrator.history.faults import StoreDamaged, StoreUnavailable
+from orchestrator.history.faults import StoreDamaged
+from orchestrator.history.files import PUBLISHED, published_at, set_aside, sweep
 from orchestrator.history.inbox import Close, Copied, Flush, Inbox, Publish
-from orchestrator.history.publish import PUBLISHED, Publisher, published_at, sweep
+from orchestrator.history.live import LiveFile
+from orchestrator.history.publish import Publisher
 from orchestrator.values.fact import Fact, LifecycleFact, RequestFact
-
-if TYPE_CHECKING:
-    from orchestrator.history.store import Store
 
 T = TypeVar("T")
 
@@ -47,7 +46,9 @@ class Scribe:
         self._folder = folder
         self._inbox = inbox
         self._backlog: deque[Fact] = deque()
-        self._store: Store | None = None
+        self._store: LiveFile | None = None
+        # Rows in the file, and facts in the batch, before the last append: (0, 0) once it was answered.
+        self._doubt = (0, 0)
         self._breaks = 0
         self._retry_at = 0.0
         self._retry_s = 0.0
@@ -116,13 +117,9 @@ class Scribe:
             store = self._store or self._open()
             while self._backlog:
                 batch = [self._backlog[i] for i in range(min(BATCH, len(self._backlog)))]
+                self._doubt = (store.rows, len(batch))
                 failed = store.append(batch)
-                for _ in batch:
-                    self._backlog.popleft()
-                self._inbox.held = len(self._backlog)
-                self.failed_rows += failed
-                self.written += len(batch) - failed
-                self._fresh = False
+                self._stored(len(batch), failed)
                 if failed:
                     self.notice = HistoryError(f"{failed} rows could not be stored: {store.refusal}")
             self.fault, self._retry_s = None, 0.0
@@ -132,24 +129,37 @@ class Scribe:
             _settle(done, self.fault, None)
         self._flushes = []
 
-    def _open(self) -> "Store":
+    def _stored(self, facts: int, failed: int) -> None:
+        """Let the oldest `facts` of the backlog go: they are on disk, or never will be."""
+        for _ in range(facts):
+            self._backlog.popleft()
+        self._inbox.held = len(self._backlog)
+        self._doubt = (0, 0)
+        self.failed_rows += failed
+        self.written += facts - failed
+        self._fresh = False
+
+    def _settle_doubt(self, rows: int) -> None:
+        """Find out whether the batch was stored that the file's process took and never answered for.
+
+        A batch is one transaction and nobody else writes, so the number of rows tells.
+        """
+        before, facts = self._doubt
+        if before < rows <= before + facts:
+            self._stored(facts, failed=before + facts - rows)
+
+    def _open(self) -> LiveFile:
         """Open the live file; one that is damaged is moved aside and a fresh one started."""
-        try:
-            # 0.15 s and 20 MB, for which the daemon's start does not wait.
-            from orchestrator.history import store  # noqa: PLC0415 -- see above
-        except ImportError as cause:
-            raise StoreUnavailable(
-                f"duckdb cannot be loaded: {cause}", fix="reinstall the duckdb package"
-            ) from cause
         if self._breaks >= DAMAGED_AFTER:
             damage = f"the history file failed {self._breaks} times in a row"
-            self._keep(store.set_aside(self._folder, clock.now()), damage)
+            self._keep(set_aside(self._folder, clock.now()), damage)
         try:
-            opened = store.Store(self._folder, clock.now())
+            opened = LiveFile(self._folder)
         except StoreDamaged as fault:
-            self._keep(store.set_aside(self._folder, clock.now()), fault.what)
-            opened = store.Store(self._folder, clock.now())
+            self._keep(set_aside(self._folder, clock.now()), fault.what)
+            opened = LiveFile(self._folder)
         sweep(self._folder)
+        self._settle_doubt(opened.rows)
         self._store = opened
         self._fresh = False
         self.published_at = published_at(self._folder)

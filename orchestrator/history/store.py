@@ -1,4 +1,4 @@
-"""The live file: open it, append to it, make it whole. The only module of the daemon that imports duckdb."""
+"""The live file: open it, append to it, make it whole. Runs in the keeper, never in the daemon."""
 
 import contextlib
 from collections.abc import Sequence
@@ -10,10 +10,11 @@ import duckdb
 
 from orchestrator.errors import HistoryError
 from orchestrator.history.faults import StoreNewer, StoreUnavailable, explain
-from orchestrator.history.schema import STEPS, TABLES, VERSION, row
-from orchestrator.values.fact import Fact
+from orchestrator.history.files import LIVE, make_private
+from orchestrator.history.schema import STEPS, TABLES, VERSION, Cell
 
-LIVE: Final = "live.duckdb"
+# The table, and the cells in the order of its columns.
+Row = tuple[str, tuple[Cell, ...]]
 
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "threads": 1,
@@ -28,14 +29,12 @@ _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "checkpoint_threshold": "1TB",
 }
 
-# What DuckDB or `row` raise for a row that can never be stored, however often it is tried.
+# What DuckDB raises for a row that can never be stored, however often it is tried.
 _ROW_ERRORS: Final = (
     duckdb.DataError,
     duckdb.IntegrityError,
     duckdb.ProgrammingError,
     duckdb.NotSupportedError,
-    AttributeError,
-    KeyError,
     TypeError,
     ValueError,
     OverflowError,
@@ -45,6 +44,7 @@ _FATAL: Final = (duckdb.FatalException, duckdb.InternalException)
 
 _VERSION_SQL: Final = "select max(version) from schema_version"
 _HAS_VERSION_SQL: Final = "select count(*) from duckdb_tables() where table_name = 'schema_version'"
+_COUNT_SQL: Final = ("select count(*) from requests", "select count(*) from events")
 _STAMP_SQL: Final = "insert into schema_version values (?, ?)"
 
 
@@ -61,8 +61,8 @@ class Store:
         self.broken = False
         self.refusal = ""
         self._log_private = False
-        self._appenders: dict[type[Fact], duckdb.Appender] = {}
-        _make_private(folder)
+        self._appenders: dict[str, duckdb.Appender] = {}
+        make_private(folder)
         with contextlib.suppress(FileNotFoundError):
             # A kill between creating the file and its first write leaves 0 bytes, which DuckDB refuses.
             if self.path.stat().st_size == 0:
@@ -86,20 +86,24 @@ class Store:
             self.close()
             raise
 
-    def append(self, facts: Sequence[Fact]) -> int:
-        """Store all of `facts` in one transaction, on disk when this returns; return how many could not be.
+    def rows(self) -> int:
+        """Return how many facts the file holds; from its metadata, so at once."""
+        return sum(self._one(sql) for sql in _COUNT_SQL)
+
+    def append(self, rows: Sequence[Row]) -> int:
+        """Store all of `rows` in one transaction, on disk when this returns; return how many could not be.
 
         A row that DuckDB refuses is left out and counted; the others are stored. On a
-        fault nothing of `facts` is stored, and `broken` says whether the file must be opened again.
+        fault nothing of `rows` is stored, and `broken` says whether the file must be opened again.
         """
         self._check()
         try:
-            self._commit(facts)
+            self._commit(rows)
         except _ROW_ERRORS:
             self._restart()
-            good = [fact for fact in facts if self._fits(fact)]
+            good = [row for row in rows if self._fits(row)]
             self._guarded_commit(good)
-            return len(facts) - len(good)
+            return len(rows) - len(good)
         except duckdb.Error as cause:
             raise self._fault(cause) from cause
         return 0
@@ -144,7 +148,7 @@ class Store:
         return int(found[0][0] or 0)
 
     def _start(self) -> None:
-        self._appenders = {kind: self._con.appender(table) for kind, table in TABLES.items()}
+        self._appenders = {table: self._con.appender(table) for table in TABLES.values()}
 
     def _drop_appenders(self) -> None:
         """Let them go empty: one that still holds rows tries to store them when it is collected."""
@@ -161,32 +165,30 @@ class Store:
         with contextlib.suppress(duckdb.Error):
             self._start()
 
-    def _fill(self, facts: Sequence[Fact]) -> None:
+    def _fill(self, rows: Sequence[Row]) -> None:
         self._con.execute("begin")
-        for kind, appender in self._appenders.items():
-            rows = [row(fact) for fact in facts if type(fact) is kind]
-            if rows:
-                appender.append_rows(rows)
+        for table, appender in self._appenders.items():
+            mine = [cells for name, cells in rows if name == table]
+            if mine:
+                appender.append_rows(mine)
                 appender.flush()
 
-    def _commit(self, facts: Sequence[Fact]) -> None:
-        self._fill(facts)
+    def _commit(self, rows: Sequence[Row]) -> None:
+        self._fill(rows)
         self._con.execute("commit")
         if not self._log_private:
             self._log_private = self._make_log_private()
 
-    def _guarded_commit(self, facts: Sequence[Fact]) -> None:
+    def _guarded_commit(self, rows: Sequence[Row]) -> None:
         try:
-            self._commit(facts)
+            self._commit(rows)
         except duckdb.Error as cause:
             raise self._fault(cause) from cause
 
-    def _fits(self, fact: Fact) -> bool:
-        """Say whether `fact` alone can be stored, by storing it and taking that back."""
-        if type(fact) not in TABLES:
-            return False
+    def _fits(self, row: Row) -> bool:
+        """Say whether `row` alone can be stored, by storing it and taking that back."""
         try:
-            self._fill([fact])
+            self._fill([row])
         except _ROW_ERRORS as cause:
             self.refusal = str(cause).partition("\n")[0]
             return False
@@ -225,31 +227,3 @@ class Store:
                 where=str(self.path),
                 fix="a new one is started by itself; stop the daemon before you move it",
             )
-
-
-def set_aside(folder: Path, now: datetime) -> Path:
-    """Move the live file and its log out of the way; return where the file lies now.
-
-    Raises:
-        StoreUnavailable: the folder does not let us.
-    """
-    live = folder / LIVE
-    aside = live.with_name(f"{LIVE}.corrupt-{now.astimezone(UTC):%Y%m%dT%H%M%S%fZ}")
-    try:
-        # The log first: killed in between, a log without its file is never replayed into a fresh one.
-        with contextlib.suppress(FileNotFoundError):
-            live.with_name(f"{LIVE}.wal").rename(aside.with_name(f"{aside.name}.wal"))
-        live.rename(aside)
-    except OSError as cause:
-        raise explain(cause, live) from cause
-    return aside
-
-
-def _make_private(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
-            folder.chmod(0o700)
-    except OSError as cause:
-        fault = explain(cause, folder)
-        raise StoreUnavailable(fault.what, where=str(folder), fix=fault.fix) from cause

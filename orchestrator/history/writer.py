@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from orchestrator.errors import HistoryError
+from orchestrator.history.files import PUBLISHED
 from orchestrator.history.inbox import Close, Flush, Inbox, Publish
-from orchestrator.history.publish import PUBLISHED
 from orchestrator.history.scribe import Scribe
 from orchestrator.values.fact import Fact
 

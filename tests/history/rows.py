@@ -1,5 +1,6 @@
 """Facts with defaults, and ways to look at what was stored."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 
 from orchestrator.history.writer import HistoryWriter
 from orchestrator.values.fact import LifecycleFact, RequestFact, Severity
@@ -84,3 +86,12 @@ def python(script: str, *arguments: str, **options: Any) -> subprocess.Popen[str
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         **options,
     )
+
+
+def keeper_of(pid: int) -> int | None:
+    """Return the process that holds the live file for the daemon `pid`, None where there is none now."""
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "orchestrator.history.keeper" in child.cmdline():
+                return child.pid
+    return None

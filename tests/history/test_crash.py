@@ -1,11 +1,16 @@
 """`kill -9` at random moments: what was acknowledged is there, once, and the file opens."""
 
+import asyncio
+import os
 import random
+import signal
+import time
 from pathlib import Path
 
 import duckdb
+import pytest
 
-from tests.history.rows import python, read
+from tests.history.rows import keeper_of, python, read, request, writing
 
 ROUNDS = 20
 
@@ -33,6 +38,22 @@ WRITE = """if True:
 """
 
 
+def rows_once_free(live: Path) -> tuple[int, int]:
+    """Return how many rows and different rows are in the file, once the killed writer's keeper lets go."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with duckdb.connect(live) as con:
+                rows, different = con.execute(
+                    "select count(*), count(distinct decision) from requests"
+                ).fetchall()[0]
+                return int(rows), int(different)
+        except duckdb.IOException as held:
+            if "lock" not in str(held) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     folder = tmp_path / "history"
     dice = random.Random(7)  # noqa: S311 (moments, not secrets)
@@ -47,8 +68,7 @@ def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(tmp_path: 
             acknowledged = int(rest[-1]) if rest else acknowledged
         if not (folder / "live.duckdb").exists():
             continue
-        with duckdb.connect(folder / "live.duckdb") as con:
-            found = con.execute("select count(*), count(distinct decision) from requests").fetchall()[0]
+        found = rows_once_free(folder / "live.duckdb")
         assert found[0] == found[1] >= acknowledged, f"round {round_}"
         start = found[0]
         if (folder / "history.duckdb").exists():
@@ -60,3 +80,31 @@ def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(tmp_path: 
     assert not list(folder.glob("*corrupt*"))
     # A killed daemon's copies are cleared away by the next one.
     assert len(list(folder.glob("*.tmp"))) <= 1
+
+
+@pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+async def test_kill_9_of_the_process_that_holds_the_file_costs_no_row_and_doubles_none(
+    tmp_path: Path,
+) -> None:
+    dice = random.Random(7)  # noqa: S311 (moments, not secrets)
+    with writing(tmp_path / "history") as writer:
+        await writer.flush(20)
+        number = kills = 0
+        while kills < ROUNDS:
+            for _ in range(dice.randrange(400)):
+                writer.put(request(number))
+                number += 1
+            flush = asyncio.ensure_future(writer.flush(20))  # noqa: TID251 (its fault is wanted, not raised)
+            await asyncio.sleep(dice.random() * 0.01)
+            keeper = keeper_of(os.getpid())
+            if keeper is not None:
+                os.kill(keeper, signal.SIGKILL)
+                kills += 1
+            await asyncio.wait([flush])
+            if flush.exception() is not None:
+                assert not writer.status().ok
+                assert "the history's process ended (SIGKILL)" in str(writer.status().error)
+        db = await writer.publish(20)
+        status = writer.status()
+        assert (status.ok, status.written, status.failed_rows, status.dropped) == (True, number, 0, 0)
+        assert read(db, "select count(*), count(distinct decision) from requests") == [(number, number)]

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -237,14 +238,15 @@ async def test_a_history_that_cannot_be_opened_still_closes_at_once(tmp_path: Pa
 
 
 LIMITED = """if True:
-    import asyncio, resource, sys
+    import asyncio, os, resource, sys
     from pathlib import Path
     from orchestrator.errors import HistoryError
     from orchestrator.history.writer import HistoryWriter
-    from tests.history.rows import request
+    from tests.history.rows import keeper_of, request
 
     def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        keeper = keeper_of(os.getpid())
+        resource.prlimit(keeper, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     async def main():
         writer = HistoryWriter(Path(sys.argv[1]))
@@ -278,6 +280,7 @@ LIMITED = """if True:
 """
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
 def test_a_file_that_may_not_grow_costs_no_row_once_it_may(tmp_path: Path) -> None:
     with python(LIMITED, str(tmp_path / "history")) as child:
         assert child.stdout is not None

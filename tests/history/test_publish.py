@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.errors import HistoryError
 from orchestrator.history import copier
-from orchestrator.history.publish import publish, published_at, sweep
+from orchestrator.history.files import published_at, sweep
+from orchestrator.history.publish import publish
 from tests.history.rows import count, python, read, request, writing
 
 # The writer's thread lives in real time.
