@@ -11,7 +11,7 @@ from orchestrator.workers.frames import EXIT_BROKEN, EXIT_ORPHANED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """`what` is one sentence without a full stop, `fix` what the reader can do, or ""."""
+    """`what` is a sentence about the process without its subject and full stop, `fix` what to do, or ""."""
 
     what: str
     fix: str = ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Self, cast
 
 from orchestrator.engines.cause import Cause, cause_of_end
 from orchestrator.engines.logtail import LogTail
@@ -24,6 +24,8 @@ STOP_GRACE_S: Final = 5.0
 KILL_WAIT_S: Final = 10.0
 # The exit is often seen before the last lines of the log; so long are they waited for, in seconds.
 LAST_LINES_S: Final = 0.05
+# How long the end of a child killed at its very start is waited for, in seconds.
+CANCELLED_WAIT_S: Final = 1.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -66,20 +68,25 @@ class Child(asyncio.SubprocessProtocol):
         self._asked_to_stop = False
 
     @classmethod
-    async def start(cls, command: Command, log: LogTail, on_end: Callable[[], None]) -> "Child":
+    async def start(cls, command: Command, log: LogTail, on_end: Callable[[], None]) -> Self:
         """Start the process and send it its message. Cancelling leaves no process.
 
         Raises:
             OSError: the system will not start it.
         """
-        loop = asyncio.get_running_loop()
-        transport, child = await loop.subprocess_exec(
-            lambda: cls(log, on_end),
-            *command.argv,
-            env=dict(command.environment),
-            cwd=str(command.folder),
-            start_new_session=True,  # signals to the daemon's terminal are not for its children
-        )
+        child = cls(log, on_end)
+        try:
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: child,
+                *command.argv,
+                env=dict(command.environment),
+                cwd=str(command.folder),
+                start_new_session=True,  # signals to the daemon's terminal are not for its children
+            )
+        except asyncio.CancelledError:
+            # Both loops have killed it by now, but uvloop has not waited for its end.
+            await child.wait_ended(within_s=CANCELLED_WAIT_S)
+            raise
         stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(STDIN))
         stdin.write(command.message)
         return child

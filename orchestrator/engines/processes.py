@@ -16,6 +16,8 @@ from orchestrator.values.fleet import Running
 SAME_START_S: Final = 2.0
 # How long killed processes may take to go, in seconds: freeing many GB of memory takes a while.
 GONE_S: Final = 10.0
+POLL_S: Final = 0.01
+_GONE: Final = frozenset({str(psutil.STATUS_ZOMBIE), str(psutil.STATUS_DEAD)})
 
 
 def started_at(pid: int) -> float:
@@ -57,15 +59,22 @@ async def end_leftovers(leftovers: Iterable[Running], *, command: str, own: Iter
 
 
 async def _gone(doomed: Sequence[psutil.Process]) -> None:
-    if not doomed:
-        return
-    _, alive = await asyncio.to_thread(psutil.wait_procs, doomed, timeout=GONE_S)
-    left = [str(process.pid) for process in alive if _status(process) != psutil.STATUS_ZOMBIE]
+    # Polled: nobody tells of the end of a process that is not a child of
+    # ours, and one whose parent does not listen stays a zombie for ever.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GONE_S):
+            while not all(_is_gone(process) for process in doomed):
+                await asyncio.sleep(POLL_S)
+    left = [str(process.pid) for process in doomed if not _is_gone(process)]
     if left:
         raise EngineError(
             f"left over by an earlier daemon and not to be killed: process {', '.join(left)}",
             fix="it hangs in the kernel, usually in a driver: see dmesg",
         )
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or _status(process) in _GONE
 
 
 def _live(running: Running) -> psutil.Process | None:
@@ -74,7 +83,7 @@ def _live(running: Running) -> psutil.Process | None:
         same = abs(process.create_time() - running.pid_started) <= SAME_START_S
     except (psutil.Error, ValueError):
         return None
-    return process if same and _status(process) not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} else None
+    return process if same and _status(process) not in _GONE else None
 
 
 def _status(process: psutil.Process) -> str:

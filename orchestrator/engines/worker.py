@@ -205,7 +205,7 @@ class Worker:
         if self._child is None or not await self._child.wait_ended(within_s=LAST_WORDS_S):
             return LoadFailed("the worker closed its output without a word", where=self.spec.name)
         cause = self._child.cause
-        return LoadFailed(f"the worker {cause.what}", where=self.spec.name, fix=cause.fix)
+        return LoadFailed(f"the worker never got ready: {cause.what}", where=self.spec.name, fix=cause.fix)
 
     def _ended(self) -> None:
         if self._probe is not None:
