@@ -24,7 +24,7 @@ def declared() -> set[str]:
 
 
 def imported(*folders: str) -> dict[str, str]:
-    """Return each top-level module that is imported, other than the standard library's and ours, and where."""
+    """Return each top-level module that is imported and where, without the standard library's and ours."""
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
