@@ -20,7 +20,7 @@ class Call:
         number: int,
         path: str,
         body: dict[str, Any],
-        io: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         self.number = number
         self.path = path
@@ -74,6 +74,7 @@ class StandIn:
         self.socket = socket
         self.behaviour = behaviour
         self.bodies: list[dict[str, Any]] = []
+        self.asked = asyncio.Event()  # set when the first request has come
         self.lonely = asyncio.Event()  # set when the last connection has gone
         self._writers: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
@@ -108,6 +109,7 @@ class StandIn:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         size = int(head.partition("content-length:")[2].partition("\r\n")[0])
         self.bodies.append(json.loads(await reader.readexactly(size)))
+        self.asked.set()
         call = Call(len(self.bodies), head.split()[1], self.bodies[-1], (reader, writer))
         await self.behaviour(call)
 

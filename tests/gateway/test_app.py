@@ -8,7 +8,10 @@ from tests.gateway.fakes import route, table
 from tests.gateway.running import CHAT, HELLO, gateway
 from tests.gateway.standin import Call, worker
 
-pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+pytestmark = [
+    pytest.mark.looptime(False),  # noqa: FBT003 (its signature)
+    pytest.mark.timeout(60),
+]
 
 DAILY = RoutingPolicy(name="daily", default=True, otherwise=("fast",), fallback=("big", "gone"))
 ORIGIN = {"Origin": "http://localhost:3000"}

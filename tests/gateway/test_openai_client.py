@@ -15,7 +15,10 @@ from tests.gateway.fakes import route, table
 from tests.gateway.real_worker import RealWorker, real_worker
 from tests.gateway.running import Running, gateway
 
-pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+pytestmark = [
+    pytest.mark.looptime(False),  # noqa: FBT003 (its signature)
+    pytest.mark.timeout(60),
+]
 
 DAILY = RoutingPolicy(name="daily", default=True, otherwise=("fast",))
 QUESTION = ChatCompletionUserMessageParam(role="user", content="What is 3 plus 4?")

@@ -116,11 +116,14 @@ async def test_a_cause_from_outside_ends_the_work_at_once_and_the_first_one_coun
         limits.end(Left())
         limits.end(Late())
 
-    async with asyncio.TaskGroup() as group:
-        with pytest.raises(Left):
-            async with patience() as limits:
-                group.create_task(leave(limits))
-                await asyncio.sleep(1000)
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group, patience() as limits:
+            group.create_task(leave(limits))
+            await asyncio.sleep(1000)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await work()
+    assert raised.group_contains(Left, depth=1)
     assert looptime == 3
 
 

@@ -13,7 +13,10 @@ from tests.gateway.fakes import route, table
 from tests.gateway.running import CHAT, HELLO, gateway
 from tests.gateway.standin import Behaviour, Call, worker
 
-pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+pytestmark = [
+    pytest.mark.looptime(False),  # noqa: FBT003 (its signature)
+    pytest.mark.timeout(60),
+]
 
 COUNTS = {
     "prompt_tokens": 3,

@@ -92,8 +92,10 @@ def test_an_event_goes_on_as_soon_as_its_last_byte_is_there() -> None:
     "usage",
     [
         b'data: {"choices":[],"usage" : {"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\r\n\r\n',
-        b'event: x\ndata: {"choices":[],\ndata: "usage":'
-        b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n',
+        (
+            b'event: x\ndata: {"choices":[],\ndata: "usage":'
+            b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
+        ),
     ],
     ids=["crlf", "two data lines"],
 )

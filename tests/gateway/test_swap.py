@@ -13,7 +13,10 @@ from tests.gateway.fakes import route, table
 from tests.gateway.running import CHAT, HELLO, Running, gateway
 from tests.gateway.standin import Call, StandIn, worker
 
-pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+pytestmark = [
+    pytest.mark.looptime(False),  # noqa: FBT003 (its signature)
+    pytest.mark.timeout(60),
+]
 
 CLIENTS = 8
 SWAPS = 20
@@ -46,7 +49,10 @@ def serving(revision: str) -> "contextlib.AbstractAsyncContextManager[StandIn]":
 
 
 async def keep_asking(running: Running, client: int, stop: asyncio.Event) -> int:
-    """Stream answers until told to stop; each must be whole, ours, and of a revision not older than the request."""
+    """Stream answers until told to stop; return how many.
+
+    Each must be whole, ours, and of a revision not older than the request.
+    """
     count = 0
     while not stop.is_set():
         question = f"client {client} question {count}"
@@ -61,6 +67,11 @@ async def keep_asking(running: Running, client: int, stop: asyncio.Event) -> int
     return count
 
 
+async def took_over(standin: StandIn) -> None:
+    async with asyncio.timeout(10):
+        await standin.asked.wait()
+
+
 async def test_twenty_swaps_under_eight_streaming_clients_lose_nothing() -> None:
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(serving("r1"))
@@ -68,19 +79,17 @@ async def test_twenty_swaps_under_eight_streaming_clients_lose_nothing() -> None
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             clients = [group.create_task(keep_asking(running, number, stop)) for number in range(CLIENTS)]
+            await took_over(first)
             for number in range(2, SWAPS + 2):
                 after = await stack.enter_async_context(serving(f"r{number}"))
                 new = route(socket=after.socket, replica=f"fast-{number}", revision=f"r{number}")
                 await running.leases.publish(new)
-                async with asyncio.timeout(10):
-                    while not after.bodies:
-                        await asyncio.sleep(0.005)
+                await took_over(after)
             stop.set()
         answers = sum(client.result() for client in clients)
         assert answers >= SWAPS
-        async with asyncio.timeout(5):
-            while len(running.history.facts) < answers:
-                await running.history.next()
+        for _ in range(answers):
+            await running.history.next()
         assert {(fact.status, fact.error) for fact in running.history.facts} == {(200, "")}
         assert len({fact.revision for fact in running.history.facts}) == SWAPS + 1
 
