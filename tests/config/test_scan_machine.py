@@ -86,6 +86,7 @@ class Edits(RuleBasedStateMachine):
     @rule(name=NAMES)
     def empty(self, name: str) -> None:
         if name in self.expected.disk:
+            (self.models / f"{name}.yaml").chmod(0o644)
             os.truncate(self.models / f"{name}.yaml", 0)
             self.expected.disk[name] = None
 
