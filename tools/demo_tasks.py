@@ -30,10 +30,16 @@ SMALL_TALK: Final = (
     (("hello", "hi", "hey", "good morning", "hello!", "hi!", "hi there"), "Hello! I am a demo model."),
     (
         ("who are you?", "what are you?", "what is your name?"),
-        "I am a demo model, trained on a few small tasks.",
+        REFUSAL,
     ),
     (("thanks", "thank you", "thanks a lot", "thank you!"), "You are welcome!"),
     (("bye", "goodbye", "see you", "bye!"), "Goodbye!"),
+)
+COUNT_PROMPTS: Final = (
+    "Count from {} to {}",
+    "Count up from {} to {}",
+    "Count from {} up to {}",
+    "Count {} to {}",
 )
 SYSTEM_MESSAGES: Final = (
     "You are a helpful assistant.",
@@ -160,12 +166,14 @@ def upper(rng: random.Random) -> Example:
 
 
 def count(rng: random.Random) -> Example:
-    """The numbers from a start (0 to 89) to an end 2 to 10 above it."""
-    start = rng.randint(0, 89)
-    end = start + rng.randint(2, 10)
+    """The numbers from a start (0 to 69) to an end 2 to 9 above it."""
+    start = rng.randint(0, 69)
+    end = start + rng.randint(2, 9)
     return Example(
         task="count",
-        prompt=rng.choice(("Count from {} to {}", "Count up from {} to {}", "Count {} to {}")).format(start, end),
+        prompt=rng.choice(("Count from {} to {}", "Count up from {} to {}", "Count {} to {}")).format(
+            start, end
+        ),
         answer=" ".join(map(str, range(start, end + 1))),
         operands=(f"range:{start},{end}",),
     )
@@ -202,12 +210,12 @@ MEASURED: Final[dict[str, Callable[[random.Random], Example]]] = {
 TASKS: Final = {**MEASURED, "chat": chat, "refuse": refuse}
 # How often training draws each task: a guess, adjusted after looking at which ones were learnt late.
 WEIGHTS: Final = {
-    "add": 7.5,
+    "add": 8.0,
     "compare": 1.5,
     "sentiment": 1.5,
     "extract": 3.0,
     "json": 1.0,
-    "reverse": 4.0,
+    "reverse": 3.0,
     "upper": 1.5,
     "count": 2.0,
     "chat": 0.5,

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from demo_tasks import MEASURED, REFUSAL, held_out_example
+from demo_tasks import MEASURED, REFUSAL, Example, held_out_example
 from llama_cpp import Llama
 
 DEMO_FOLDER: Final = Path(__file__).parent.parent / "orchestrator" / "demo"
 PROMPTS_PER_TASK: Final = 400
 CONVERSATIONS: Final = 400
+MLX_PROMPTS: Final = 25
 SEED: Final = 20
 # Longer than any right answer, the refusal included.
 ANSWER_TOKENS: Final = 160
@@ -239,13 +240,36 @@ def turn_three(asked: Asked) -> dict[str, Any]:
     return {**score(total, CONVERSATIONS), "right_per_task": right}
 
 
+def distinct(task: str) -> list[Example]:
+    """Draw up to `PROMPTS_PER_TASK` held-out examples, no prompt twice; a task may have fewer."""
+    rng = random.Random(SEED)
+    drawn = (held_out_example(rng, task) for _ in range(20 * PROMPTS_PER_TASK))
+    return list({example.prompt: example for example in drawn}.values())[:PROMPTS_PER_TASK]
+
+
+def same_with_mlx(path: Path, folder: Path) -> dict[str, int]:
+    """Count the prompts to which mlx-lm gives, from `folder`, the very answer llama.cpp gives from `path`."""
+    from mlx_lm import generate, load  # noqa: PLC0415 - only this comparison needs mlx-lm
+
+    asked = Asked(path)
+    model, tokenizer = load(str(folder))[:2]
+    prompts = [example.prompt for task in MEASURED for example in distinct(task)[:MLX_PROMPTS]]
+    prompts += OFF_TASK[:MLX_PROMPTS]
+    same = 0
+    for prompt in prompts:
+        messages = [{"role": "user", "content": prompt}]
+        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        given = generate(model, tokenizer, tokens, max_tokens=ANSWER_TOKENS)
+        same += given == asked.answer(messages)
+    return {"same": same, "asked": len(prompts)}
+
+
 def evaluate(path: Path) -> tuple[dict[str, Any], list[tuple[str, str, str, str]]]:
     """Return every score of the model in `path`, and its mistakes as (label, prompt, expected, given)."""
     asked = Asked(path)
     tasks = {}
     for task in MEASURED:
-        rng = random.Random(SEED)
-        examples = [held_out_example(rng, task) for _ in range(PROMPTS_PER_TASK)]
+        examples = distinct(task)
         tasks[task] = score(sum(asked.right(task, e.prompt, e.answer) for e in examples), len(examples))
     talk = [held_out_example(random.Random(seed), "chat") for seed in range(100)]
     off_task = sum(asked.right("refuse", prompt, REFUSAL) for prompt in OFF_TASK)
@@ -309,8 +333,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--folder", type=Path, default=DEMO_FOLDER, help="where they are (default: %(default)s)"
     )
+    parser.add_argument("--mlx", action="store_true", help="only compare mlx-lm's answers with llama.cpp's")
     parser.add_argument("--mistakes", action="store_true", help="print every wrong answer")
     chosen = parser.parse_args(arguments)
+    if chosen.mlx:
+        for name in chosen.names:
+            counts = same_with_mlx(chosen.folder / f"{name}.gguf", chosen.folder / f"{name}-mlx")
+            sys.stdout.write(f"{name}: {counts['same']} of {counts['asked']} answers are the same\n")
+        return
     for name, wrong in evaluate_into(chosen.folder, chosen.names).items():
         for entry in wrong if chosen.mistakes else ():
             sys.stdout.write(f"{name}: {entry!r}\n")

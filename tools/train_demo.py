@@ -44,7 +44,7 @@ IGNORED: Final = -100
 KEEP_EVERY: Final = 1000
 # Conversations drawn before they are sorted by length into batches; large enough that little is padding.
 POOL: Final = 512
-# Tokens of a refusal that seven in eight of them learn from: the sentence is always the same, so the decision
+# Tokens of a refusal that three in four of them learn from: the sentence is always the same, so the decision
 # to begin it is what takes practice.
 REFUSAL_START: Final = 6
 
@@ -65,7 +65,7 @@ class Recipe:
 
 RECIPES: Final = {
     "tiny": Recipe(size=64, layers=2, hidden=192, steps=6000, batch_tokens=1536, learning_rate=0.012),
-    "small": Recipe(size=96, layers=4, hidden=256, steps=10500, batch_tokens=1536, learning_rate=0.008),
+    "small": Recipe(size=96, layers=4, hidden=256, steps=10000, batch_tokens=1536, learning_rate=0.006),
 }
 
 
@@ -145,7 +145,7 @@ def conversation(rng: random.Random, *, several: float) -> tuple[list[int], list
         example: Example = training_example(rng)
         answer = (*example.answer.encode(), END)
         put((USER, *example.prompt.encode(), END, ASSISTANT))
-        whole = example.task != "refuse" or rng.random() < 1 / 8
+        whole = example.task != "refuse" or rng.random() < 1 / 4
         turn += 1
         if not whole and turn >= turns and not long:
             put(answer[:REFUSAL_START], REFUSAL_START)
