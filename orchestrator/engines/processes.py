@@ -9,6 +9,7 @@ from typing import Final
 
 import psutil
 
+from orchestrator.clock import monotonic_s
 from orchestrator.errors import EngineError
 from orchestrator.values.fleet import Running
 
@@ -59,12 +60,11 @@ async def end_leftovers(leftovers: Iterable[Running], *, command: str, own: Iter
 
 
 async def _gone(doomed: Sequence[psutil.Process]) -> None:
+    deadline_s = monotonic_s() + GONE_S
     # Polled: nobody tells of the end of a process that is not a child of
     # ours, and one whose parent does not listen stays a zombie for ever.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(GONE_S):
-            while not all(_is_gone(process) for process in doomed):
-                await asyncio.sleep(POLL_S)
+    while not all(_is_gone(process) for process in doomed) and monotonic_s() < deadline_s:  # noqa: ASYNC110 (see above)
+        await asyncio.sleep(POLL_S)
     left = [str(process.pid) for process in doomed if not _is_gone(process)]
     if left:
         raise EngineError(

@@ -14,14 +14,32 @@ def environment(package: str = "/work/orchestrator", **own: str) -> dict[str, st
     return worker_environment(own, package=Path(package), temporary=TMP)
 
 
-NEEDED = """
-    PATH HOME LANG LC_ALL LD_LIBRARY_PATH OMP_NUM_THREADS GGML_CUDA_NO_VMM CUDA_VISIBLE_DEVICES HF_HOME
-    ORCHESTRATOR_WORKER_THREADS
-""".split()
-NOT_FOR_IT = """
-    OPENAI_API_KEY HF_TOKEN GGML_SECRET NVIDIA_API_KEY ORCHESTRATOR_API_KEYS LD_PRELOAD PYTHONSTARTUP
-    NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID LISTEN_FDS LISTEN_PID
-""".split()
+NEEDED = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+    "GGML_CUDA_NO_VMM",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HOME",
+    "ORCHESTRATOR_WORKER_THREADS",
+]
+NOT_FOR_IT = [
+    "OPENAI_API_KEY",
+    "HF_TOKEN",
+    "GGML_SECRET",
+    "NVIDIA_API_KEY",
+    "ORCHESTRATOR_API_KEYS",
+    "LD_PRELOAD",
+    "PYTHONSTARTUP",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+]
 
 
 @pytest.mark.parametrize("name", NEEDED)

@@ -16,13 +16,17 @@ from tests.engines.real_time import REAL_TIME, until
 pytestmark = REAL_TIME
 
 COMMAND = "orchestrator.pretended.worker"
-SLEEP = "import time; time.sleep(600)"
+SLEEP = "import time; print(flush=True); time.sleep(600)"
 
 
 @contextmanager
 def process(*words: str, session: bool = True) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", SLEEP, *words], start_new_session=session) as started:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEP, *words], start_new_session=session, stdout=subprocess.PIPE
+    ) as started:
         try:
+            assert started.stdout
+            started.stdout.readline()  # for a moment after its start a process has no command line yet
             yield started
         finally:
             started.kill()
