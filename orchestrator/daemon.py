@@ -18,7 +18,6 @@ import uvloop
 from orchestrator import clock, log
 from orchestrator.config.follow import Follower
 from orchestrator.config.paths import (
-    MODELS,
     configuration_folder,
     private_folder,
     runtime_folder,
@@ -27,6 +26,7 @@ from orchestrator.config.paths import (
 from orchestrator.config.scan import Scanner
 from orchestrator.config.settings import load_settings
 from orchestrator.control import lock
+from orchestrator.control.greeting import greeting, hints
 from orchestrator.control.loop import Loop
 from orchestrator.control.operations import Facts, Operations, RecentEvents, readiness
 from orchestrator.control.recovery import end_leftovers, first_state
@@ -68,13 +68,18 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where this daemon lives; `settings` are in force, `written` what the settings file says."""
+    """Where this daemon lives.
+
+    `settings` are in force, `written` is what the settings file says;
+    `named_state` is the state folder where the command line named it.
+    """
 
     settings: Settings
     written: Settings
     config: Path
     state: Path
     runtime: Path
+    named_state: Path | None
 
 
 def run(options: RunOptions) -> int:
@@ -113,7 +118,12 @@ def _place(options: RunOptions, env: Mapping[str, str]) -> Place:
     )
     state = options.state.absolute() if options.state else state_folder(settings, env)
     return Place(
-        settings=settings, written=written, config=config, state=state, runtime=runtime_folder(env, state)
+        settings=settings,
+        written=written,
+        config=config,
+        state=state,
+        runtime=runtime_folder(env, state),
+        named_state=options.state,
     )
 
 
@@ -142,6 +152,7 @@ class House:
     public: socket
     admin: socket
     remember: Callable[[LifecycleFact], None]
+    named_state: Path | None
 
 
 async def _build(place: Place, ends: AsyncExitStack) -> House:
@@ -217,6 +228,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         public=public,
         admin=admin,
         remember=remember,
+        named_state=place.named_state,
     )
 
 
@@ -252,26 +264,11 @@ async def _greet(house: House, began_s: float) -> None:
     """Say when the daemon is ready, and what to try next."""
     await house.adopted.wait()
     await house.loop.settled(FIRST_SETTLE_S)
-    took_s = clock.monotonic_s() - began_s
-    routes = house.loop.leases.table.routes.values()
-    served = sorted(route.model for route in routes if route.replica)
-    lines = [f"ready: {house.facts.address} after {took_s:.1f} s; models: {', '.join(served) or 'none yet'}"]
-    lines += [f"not ready: {route.model}: {route.unready}" for route in routes if not route.replica]
+    table = house.loop.leases.table
+    lines = greeting(house.facts, table, took_s=clock.monotonic_s() - began_s)
     if sys.stdout.isatty() or os.environ.get("ORCHESTRATOR_HINTS"):
-        lines += _hints(house, served)
+        lines += hints(house.facts, table, state_folder=house.named_state)
     print("\n".join(lines), flush=True)  # noqa: T201 (for the operator)
-
-
-def _hints(house: House, served: list[str]) -> list[str]:
-    model = served[0] if served else "MODEL"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Is 7 greater than 3?"}}]}}'
-    return [
-        "try next:",
-        "  orchestrator status",
-        "  orchestrator chat",
-        f"  curl {house.facts.address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'",
-        f"  edit a file in {house.facts.config_folder / MODELS} and watch: orchestrator status --watch",
-    ]
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
 
@@ -22,7 +22,7 @@ from orchestrator.decide.serving import routing_table
 from orchestrator.engines.base import Engine
 from orchestrator.errors import EngineError, StateError
 from orchestrator.values.action import Action, Load, Unload
-from orchestrator.values.event import ActionIssued, Event, LeaseReturned, Observed
+from orchestrator.values.event import ActionIssued, Event, LeaseReturned, Observed, ReplicaLoaded
 from orchestrator.values.fact import LifecycleFact
 from orchestrator.values.fleet import Phase, Running
 from orchestrator.values.settings import Limits
@@ -44,9 +44,10 @@ class Loop:
         limits: what a plan keeps to.
         resync_every_s: how often the engines are asked what they really run.
         remember: receives every lifecycle fact; must not block.
+        disk: where the store's commits run, one at a time; left out, a thread of its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its collaborators, each by name)
         self,
         *,
         state: State,
@@ -55,6 +56,7 @@ class Loop:
         limits: Limits,
         resync_every_s: float,
         remember: Callable[[LifecycleFact], None],
+        disk: Executor | None = None,
     ) -> None:
         self._state = state
         self._saved = state
@@ -71,7 +73,7 @@ class Loop:
         self.leases = Leases(idle=self._idle, suspected=lambda _: self._look.set())
         self._epoch = 0
         # SQLite waits for the disk; the event loop must not. One thread keeps the commits in order.
-        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._disk = disk or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     @property
     def state(self) -> State:
@@ -144,6 +146,8 @@ class Loop:
             folded = fold(state, event)
             state = folded.state
             facts += folded.facts
+            if isinstance(event, ReplicaLoaded):
+                self._look.set()  # its memory is of interest at once
         self._publish(state)
         now = clock.now()
         actions = plan(state, self.leases.held, self._limits, now)

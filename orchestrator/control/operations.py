@@ -67,6 +67,8 @@ class Operations:
         self._follower = follower
         self._history = history
         self._recent = recent
+        # What the last reload told of; an edit that the watcher saw first is news to whoever asks.
+        self._reported = loop.state.catalog
 
     async def status(self) -> Json:
         """Return the daemon, its models and policies, and everything that is wrong."""
@@ -117,10 +119,10 @@ class Operations:
             wait_s: how long to wait; None does not wait.
         """
         began = clock.monotonic_s()
-        before = self._loop.state.catalog
         self._loop.post(ReloadAsked(at=clock.now()))
         reading = await self._follower.rescan()
         settled = await self._loop.settled(wait_s if wait_s is not None else 0.0)
+        before, self._reported = self._reported, reading.catalog
         state = self._loop.state
         return {
             "changed": _changed(before, reading.catalog),

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import socket
+from pathlib import Path
 from typing import Any, Final, Protocol
 
-from orchestrator.errors import ModelUnknown, OrchestratorError
+from orchestrator.errors import ModelUnknown, OrchestratorError, StateError
 from orchestrator.gateway.ports import App, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,29 @@ class BadBody(OrchestratorError):
 
 
 STATUS_OF: Final[dict[type[OrchestratorError], int]] = {ModelUnknown: 404, BadBody: 400}
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a socket that listens at `path`, for its owner only.
+
+    A socket file that a daemon left behind is replaced: the caller holds the
+    lock of the state folder, so nobody can be listening on it.
+    """
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise StateError(
+            f"the admin socket cannot be made: {error.strerror or error}",
+            where=str(path),
+            fix="give this user write permission to its folder",
+        ) from error
+    listener.setblocking(False)  # noqa: FBT003 (the library's signature)
+    return listener
 
 
 def admin_app(operations: Operations) -> App:
