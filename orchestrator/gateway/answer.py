@@ -20,7 +20,8 @@ TYPES: Final = {
 def error_body(error: RequestError) -> dict[str, Any]:
     """Return the error in OpenAI's form; the message holds the fix, as many clients show nothing else."""
     kind = "server_error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    message = f"{error.what}. Fix: {error.fix}" if error.fix else error.what
+    end = "" if error.what.endswith("?") else "."
+    message = f"{error.what}{end} Fix: {error.fix}" if error.fix else error.what
     return {
         "error": {
             "message": message,
