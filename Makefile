@@ -5,7 +5,9 @@ PYTHON ?= python3
 UV ?= uv
 PORT ?=
 ARGS ?=
-BENCHMARKS ?= $(basename $(notdir $(wildcard $(addprefix benchmarks/,batching.py gateway.py control.py))))
+# Not benchmarks themselves: what makes their model, and what starts their workers.
+PARTS := random_gguf worker
+BENCHMARKS ?= $(filter-out $(PARTS),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 
 BIN := .venv/bin
 # A Python that was named by hand replaces the one that made .venv; the default one does not.
