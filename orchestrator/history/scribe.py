@@ -1,6 +1,8 @@
 """The writing thread: takes facts from the inbox, stores them, publishes, and survives every fault."""
 
+import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from datetime import datetime
@@ -17,6 +19,8 @@ from orchestrator.history.publish import Publisher
 from orchestrator.values.fact import Fact, LifecycleFact, RequestFact
 
 T = TypeVar("T")
+
+_log: Final = logging.getLogger(__name__)
 
 # Rows per transaction; 1000 take about 5 ms, of which the interpreter is held for most. A guess.
 BATCH: Final = 1000
@@ -63,23 +67,30 @@ class Scribe:
 
     def run(self) -> None:
         """Work until a `Close` comes; whoever waits for something is always answered."""
+        self._attempt(self._write)
+        while not (self._closing and not self._copying):
+            self._attempt(self._turn)
+        self._answer_all(HistoryError("the history is closed"))
+        if self._store is not None:
+            self._store.close()
+
+    def _turn(self) -> None:
+        for message in self._inbox.take(self._idle_s()):
+            self._note(message)
+        self._write()
+        self._publish()
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Do `step`; what it should have caught is told like every other fault, and tried again."""
         try:
-            self._write()
-            while not (self._closing and not self._copying):
-                for message in self._inbox.take(self._idle_s()):
-                    self._note(message)
-                self._write()
-                self._publish()
-        except Exception as bug:  # noqa: BLE001 -- a bug here must be seen in `status`, not only in a lost thread
-            self.fault = HistoryError(
-                f"the history has stopped: {type(bug).__name__}: {bug}",
-                fix="restart the daemon and report this",
-            )
-            self._answer_all(self.fault)
-        finally:
-            self._answer_all(HistoryError("the history is closed"))
+            step()
+        except Exception as bug:  # noqa: BLE001 -- a lost thread would be a history that stops in silence
+            _log.exception("history: a step failed in a way that was not foreseen")
             if self._store is not None:
-                self._store.close()
+                self._store.broken = True  # nobody knows what it has heard and answered
+            what = f"the history failed: {type(bug).__name__}: {bug}"
+            self._fail(HistoryError(what, fix="it is tried again by itself; please report this"))
+            self._answer_all(self.fault or HistoryError(what))
 
     def _idle_s(self) -> float | None:
         now = clock.monotonic_s()
@@ -121,7 +132,11 @@ class Scribe:
                 failed = store.append(batch)
                 self._stored(len(batch), failed)
                 if failed:
-                    self.notice = HistoryError(f"{failed} rows could not be stored: {store.refusal}")
+                    self._notice(
+                        f"{failed} rows could not be stored: {store.refusal}", fix="please report this"
+                    )
+            if self.fault is not None:
+                _log.info("history: rows are stored again, %d so far", self.written)
             self.fault, self._retry_s = None, 0.0
         except HistoryError as fault:
             self._fail(fault)
@@ -169,14 +184,21 @@ class Scribe:
     def _keep(self, aside: Path, damage: str) -> None:
         """Tell where a damaged file lies now."""
         self._breaks = 0
-        self.notice = HistoryError(
+        self._notice(
             f"{damage}; it is kept as {aside.name} and a new one is started",
             where=str(aside),
             fix="its rows are not in the new file; `duckdb` may still read some of them",
         )
 
+    def _notice(self, what: str, *, where: str = "", fix: str = "") -> None:
+        """Tell, until the end, of something that went wrong and is over."""
+        self.notice = HistoryError(what, where=where, fix=fix)
+        _log.warning("history: %s", self.notice)
+
     def _fail(self, fault: HistoryError) -> None:
         now = clock.monotonic_s()
+        if self.fault is None or self.fault.what != fault.what:
+            _log.warning("history: rows wait in memory: %s", fault)
         if self.fault is None or now >= self._retry_at:  # a try that somebody asked for does not count
             self._retry_s = min(RETRY_LAST_S, max(RETRY_FIRST_S, 2 * self._retry_s))
             self._retry_at = now + self._retry_s
@@ -216,9 +238,9 @@ class Scribe:
             self._publish()
             return
         self._breaks = 0
+        self._publisher.start(self._store.path, lambda took_s, fault: self._inbox.send(Copied(took_s, fault)))
         self._fresh = self._copying = True
         self._riding, self._asked = self._asked, []
-        self._publisher.start(self._store.path, lambda took_s, fault: self._inbox.send(Copied(took_s, fault)))
 
     def _copied(self, end: Copied) -> None:
         self._copying = False

@@ -1,6 +1,7 @@
 """`kill -9` at random moments: what was acknowledged is there, once, and the file opens."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -8,8 +9,10 @@ import time
 from pathlib import Path
 
 import duckdb
+import psutil
 import pytest
 
+from orchestrator.errors import HistoryError
 from tests.history.rows import keeper_of, python, read, request, writing
 
 ROUNDS = 20
@@ -108,3 +111,48 @@ async def test_kill_9_of_the_process_that_holds_the_file_costs_no_row_and_double
         status = writer.status()
         assert (status.ok, status.written, status.failed_rows, status.dropped) == (True, number, 0, 0)
         assert read(db, "select count(*), count(distinct decision) from requests") == [(number, number)]
+
+
+@pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+async def test_ctrl_c_reaches_the_process_that_holds_the_file_and_costs_nothing(tmp_path: Path) -> None:
+    """A terminal and systemd signal every process of the daemon, which still has rows to store then."""
+    with writing(tmp_path / "history") as writer:
+        await writer.flush(20)
+        keeper = keeper_of(os.getpid())
+        assert keeper is not None
+        for number, end in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+            os.kill(keeper, end)
+            writer.put(request(number))
+            await writer.flush(20)
+        assert keeper_of(os.getpid()) == keeper
+        assert writer.status().written == 3
+
+
+@pytest.mark.looptime(False)  # noqa: FBT003 (its signature)
+async def test_a_process_that_hangs_is_replaced_and_costs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writing(tmp_path / "history") as writer:
+        writer.put(request(0))
+        await writer.flush(20)
+        keeper = keeper_of(os.getpid())
+        assert keeper is not None
+        monkeypatch.setattr("orchestrator.history.live.ANSWER_DEADLINE_S", 0.3)
+        os.kill(keeper, signal.SIGSTOP)
+        writer.put(request(1))
+        with pytest.raises(HistoryError, match="SIGKILL"):
+            await writer.flush(20)
+        monkeypatch.setattr("orchestrator.history.live.ANSWER_DEADLINE_S", 20.0)
+        assert read(await writer.publish(20), "select count(*) from requests") == [(2,)]
+
+
+def test_no_process_outlives_a_killed_daemon(tmp_path: Path) -> None:
+    with python(WRITE, str(tmp_path / "history"), "0") as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        children = psutil.Process(writer.pid).children(recursive=True)
+        assert children
+        writer.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.wait(20)

@@ -200,3 +200,22 @@ async def test_publishing_while_closing_is_answered(tmp_path: Path) -> None:
             await asyncio.to_thread(writer.close, 20)
             assert time.monotonic() - began < 15
         assert count(publication.result()) == 1
+
+
+async def test_new_rows_are_published_without_anybody_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.history.scribe.PUBLISH_FIRST_S", 0.05)
+    monkeypatch.setattr("orchestrator.history.scribe.PUBLISH_EVERY_S", 0.05)
+    monkeypatch.setattr("orchestrator.history.scribe.PUBLISH_SHARE", 1.0)
+    with writing(tmp_path / "history") as writer:
+        for number in range(1, 4):
+            writer.put(request(number))
+            await asyncio.to_thread(rows_appear, writer.status().path, number)
+
+
+def rows_appear(db: Path, rows: int) -> None:
+    deadline = time.monotonic() + 20
+    while not db.exists() or count(db) < rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -206,3 +206,17 @@ async def test_a_restart_goes_on_with_the_same_file(tmp_path: Path) -> None:
             await writer.flush(20)
             assert writer.status().error is None
     assert count(tmp_path / "history" / "history.duckdb") == 3
+
+
+async def test_a_bug_is_told_and_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writing(tmp_path / "history") as writer:
+        writer.put(request(1))
+        await writer.flush(20)
+        with monkeypatch.context() as broken:
+            broken.delattr("orchestrator.history.live.json")
+            writer.put(request(2))
+            with pytest.raises(HistoryError, match="NameError"):
+                await writer.flush(20)
+            assert "please report this" in str(writer.status().error)
+        assert count(await writer.publish(20)) == 2
+        assert (writer.status().ok, writer.status().error) == (True, None)
