@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -80,9 +80,14 @@ class Folder(Generic[T]):
             self._entries[name] = fresh
         return changed
 
-    def targets(self) -> list[str]:
-        """Return the files that links in this folder lead to."""
-        return [os.path.realpath(os.path.join(self._path, name)) for name in sorted(self._links)]  # noqa: PTH118
+    def links(self) -> list[str]:
+        """Return the paths of the files that are links."""
+        return [f"{self._path}/{name}" for name in sorted(self._links)]
+
+    def referred(self) -> Iterator[Path]:
+        """Yield the files that the drafts refer to as `${file:}`."""
+        for entry in self._entries.values():
+            yield from entry.draft.files
 
     def _list(self) -> tuple[dict[str, Stamp | None], str]:
         """Return the stamp of each file, None for one that leads nowhere; or why there is no list."""

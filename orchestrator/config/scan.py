@@ -18,6 +18,7 @@ from orchestrator.config.folder import Folder, Read
 from orchestrator.config.paths import MODELS, POLICIES, SETTINGS_FILE
 from orchestrator.config.settings import SettingsFile
 from orchestrator.config.settle import one_per_name, usable_policies
+from orchestrator.config.trail import trail
 from orchestrator.values.catalog import Catalog, Document, Held, Kind, Problem, Reading, T
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.settings import Settings
@@ -92,21 +93,19 @@ class Scanner:
     def places(self) -> dict[str, frozenset[str] | None]:
         """Return the folders in which a change may matter, each with the names that do; None for any name.
 
-        Holds the folders where links lead to, and the parents of folders that may be replaced as a whole.
+        Holds every folder in which a link on the way to a file lies, where the
+        links lead to, and what `${file:}` refers to.
         """
         root = str(self._root)
-        places: dict[str, frozenset[str] | None] = {
-            str(self._root.parent): frozenset({self._root.name}),
-            root: frozenset({MODELS, POLICIES, SETTINGS_FILE, "..data"}),
-        }
-        for folder, files in ((MODELS, self._models), (POLICIES, self._policies)):
-            path = os.path.realpath(self._root / folder)
-            for target in (path, *files.targets()):
-                parent, name = os.path.split(target)
-                names = places.get(parent, frozenset())
-                places[parent] = None if names is None else names | {name}
-            places[path] = None
-        return places
+        folders = [f"{root}/{MODELS}", f"{root}/{POLICIES}"]
+        paths = [*folders, f"{root}/{SETTINGS_FILE}", root]
+        paths += [*self._models.links(), *self._policies.links(), *self._referred()]
+        names: dict[str, set[str]] = {}
+        for path in paths:
+            for folder, name in trail(path):
+                names.setdefault(folder, set()).add(name)
+        places: dict[str, frozenset[str] | None] = {os.path.realpath(folder): None for folder in folders}
+        return places | {folder: frozenset(some) for folder, some in names.items() if folder not in places}
 
     def _removed(
         self, kind: Kind, folder: Folder[T], in_force: Mapping[str, Document[T]], now: datetime
@@ -153,6 +152,9 @@ class Scanner:
         if (before.path, before.text, before.value) == (found.path, found.text, value):
             return before
         return document(kind, found, value, before.generation)
+
+    def _referred(self) -> set[str]:
+        return {str(path) for path in chain(self._models.referred(), self._policies.referred())}
 
     def _folder_problems(self) -> list[Problem]:
         """Return what is wrong with the folders themselves, where nothing is held because of it."""

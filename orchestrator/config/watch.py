@@ -6,6 +6,7 @@ file systems, folders swapped whole) the timed scan finds.
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -48,6 +49,10 @@ EVENTS: Final[list[type[FileSystemEvent]]] = [
 # Each watched folder costs a thread; only a folder full of links to everywhere has more than this.
 MOST_FOLDERS: Final = 32
 
+# On macOS a watch gets the events of everything below its folder. Where few names matter, as in the parent
+# of the configuration folder, which may be the home folder, the timed scan has to do.
+WHOLE_TREES: Final = sys.platform == "darwin"
+
 # What editors write beside the file itself.
 NOISE: Final = (".swp", ".swx", "~", "4913")
 
@@ -63,10 +68,15 @@ class Watch:
     """Calls `on_change` from a thread when something happens in one of the armed folders.
 
     One thread at a time may call the methods.
+
+    Args:
+        on_change: called from a thread, once for each event that matters.
+        make: makes the observer.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None], make: Callable[[], BaseObserver] = Observer) -> None:
         self._on_change = on_change
+        self._make = make
         self._observer: BaseObserver | None = None
         self._armed: dict[str, _Armed] = {}
         self._refused = False
@@ -83,6 +93,8 @@ class Watch:
             places: each folder with the names that matter in it; None for any name.
         """
         self._bury()
+        if WHOLE_TREES:
+            places = {folder: names for folder, names in places.items() if names is None}
         wanted = dict(list(places.items())[:MOST_FOLDERS])
         if len(places) > MOST_FOLDERS and not self._told_many:
             self._told_many = True
@@ -128,11 +140,9 @@ class Watch:
         self._disarm(folder)
         try:
             watch = self._running().schedule(_Handler(self._on_change, names), folder, event_filter=EVENTS)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no more watches; no more threads
             if not self._refused:
-                log.warning(
-                    "cannot watch %s (%s); edits are seen by timed scans only", folder, error.strerror
-                )
+                log.warning("cannot watch %s (%s); edits are seen by timed scans only", folder, error)
             self._refused = True
             return False
         self._armed[folder] = _Armed(identity, watch, names)
@@ -145,7 +155,7 @@ class Watch:
 
     def _running(self) -> BaseObserver:
         if self._observer is None:
-            observer = Observer()
+            observer = self._make()
             observer.start()
             self._observer = observer
         return self._observer

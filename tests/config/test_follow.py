@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.config.follow import Follower
 from orchestrator.config.scan import Scanner
 from orchestrator.values.catalog import Reading
+from tests.config import edits
 from tests.config.files import MODEL, put, start
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (its only argument)
@@ -60,33 +62,8 @@ def root(tmp_path: Path) -> Path:
     return start(tmp_path, fast=MODEL.format(context=1))
 
 
-def overwrite(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text)
-    beside.replace(path)
-
-
-def like_vim(path: Path, text: str) -> None:
-    probe = path.with_name("4913")
-    probe.write_text("")
-    probe.unlink()
-    backup = path.with_name(f"{path.name}~")
-    path.rename(backup)
-    path.write_text(text)
-    backup.unlink()
-
-
-def like_git(path: Path, text: str) -> None:
-    path.unlink()
-    path.write_text(text)
-
-
-@pytest.mark.parametrize("save", [overwrite, replace, like_vim, like_git])
-async def test_a_save_is_read_soon(root: Path, save: Callable[[Path, str], None]) -> None:
+@pytest.mark.parametrize("save", edits.GOOD)
+async def test_a_save_is_read_soon(root: Path, save: edits.Way) -> None:
     async with following(root) as followed:
         for tokens in (2, 3, 4):
             save(root / "models.d/fast.yaml", MODEL.format(context=tokens))
@@ -160,6 +137,31 @@ async def test_the_whole_models_folder_may_be_a_link_that_is_swapped(tmp_path: P
         await followed.context(3)
 
 
+async def test_a_link_high_above_may_be_swapped(tmp_path: Path) -> None:
+    """As deployments do: `current` points to one release after another."""
+    for version in (1, 2):
+        start(tmp_path / f"releases/v{version}", fast=MODEL.format(context=version))
+    (tmp_path / "current").symlink_to("releases/v1")
+    (tmp_path / "conf").symlink_to("current")
+    async with following(tmp_path / "conf") as followed:
+        (tmp_path / "next").symlink_to("releases/v2")
+        (tmp_path / "next").rename(tmp_path / "current")
+        await followed.context(2)
+        put(tmp_path / "releases/v2/models.d", "fast", MODEL.format(context=3))
+        await followed.context(3)
+
+
+async def test_a_changed_secret_is_seen(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/where").write_text("/models/a.gguf")
+    text = f"engine: llama-cpp\nsource: 'file:${{file:{tmp_path}/secrets/where}}'\n"
+    put(root / "models.d", "secret", text)
+    async with following(root) as followed:
+        (tmp_path / "secrets/where").write_text("/models/other.gguf")
+        reading = await followed.until(lambda r: r.catalog.models["secret"].generation == 2)
+        assert reading.catalog.models["secret"].value.source.location == "/models/other.gguf"
+
+
 async def test_an_edit_behind_a_link_is_seen(root: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "dotfiles"
     elsewhere.mkdir()
@@ -172,8 +174,30 @@ async def test_an_edit_behind_a_link_is_seen(root: Path, tmp_path: Path) -> None
 
 async def test_without_events_the_timer_finds_it(root: Path) -> None:
     async with following(root, every_s=0.1, watch="poll") as followed:
-        replace(root / "models.d/fast.yaml", MODEL.format(context=2))
+        edits.replace(root / "models.d/fast.yaml", MODEL.format(context=2))
         await followed.context(2)
+
+
+async def test_after_many_rounds_of_broken_edits_the_state_is_the_right_one(
+    root: Path, tmp_path: Path
+) -> None:
+    """Edits come faster than scans, in every bad way; what is on disk at the end is in force."""
+    path, draw = root / "models.d/fast.yaml", random.Random(7)  # noqa: S311 (a fixed sequence of edits)
+    (tmp_path / "elsewhere").mkdir()
+    put(root / "models.d", "still", MODEL.format(context=1))
+    async with following(root) as followed:
+        for number in range(200):
+            edits.any_way(draw, tmp_path / "elsewhere")(path, MODEL.format(context=10 + number))
+            await asyncio.sleep(draw.choice([0, 0, 0, 0.02, 0.15]))  # some are scanned, most overtaken
+            path.chmod(0o644)
+        edits.replace(path, MODEL.format(context=7))
+        reading = await followed.context(7)
+        assert not reading.problems
+        for each in followed.readings:
+            assert each.catalog.models["still"] is reading.catalog.models["still"]
+            assert "fast" in each.catalog.models
+        generations = [each.catalog.models["fast"].generation for each in followed.readings]
+        assert generations == sorted(generations)
 
 
 async def test_scans_do_not_wake_themselves(root: Path) -> None:

@@ -1,7 +1,7 @@
 """docs/config.md is what the schemas say."""
 
-from orchestrator.config.schema import KINDS
-from tools.make_config_reference import PAGE, fields, reference, schema
+from orchestrator.config.schema import KINDS, schema
+from tools.make_config_reference import PAGE, fields, reference
 
 
 def test_the_page_is_not_stale() -> None:
