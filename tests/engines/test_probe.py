@@ -14,7 +14,7 @@ from tests.engines.real_time import REAL_TIME, SOON_S
 
 pytestmark = REAL_TIME
 
-DEADLINE_S = 0.3
+DEADLINE_S = 0.25
 HEALTHY = json.dumps({"status": "ok", "active": 0, "queued": 0, "progress_age_ms": 0, "steps": 1}).encode()
 OLD = json.dumps({"status": "ok", "active": 0, "queued": 0, "progress_age_ms": 9e9, "steps": 1}).encode()
 
@@ -29,25 +29,27 @@ async def answering(
 ) -> AsyncIterator[list[bytes]]:
     """Answer every connection with `pieces`; give the list of what was asked."""
     asked: list[bytes] = []
-    quiet = asyncio.Condition()
+    quiet = asyncio.Event()
+    quiet.set()
     open_connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal open_connections
         open_connections += 1
-        with suppress(ConnectionError):
+        quiet.clear()
+        with suppress(ConnectionError, EOFError):
             await answer(reader, writer)
         writer.close()
-        async with quiet:
-            open_connections -= 1
-            quiet.notify_all()
+        open_connections -= 1
+        if not open_connections:
+            quiet.set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0)
         if not then_close:
             await reader.read()  # until the other side has heard enough
 
@@ -56,8 +58,8 @@ async def answering(
         yield asked
     finally:
         server.close()
-        async with quiet:
-            await quiet.wait_for(lambda: open_connections == 0)
+        async with asyncio.timeout(SOON_S):
+            await quiet.wait()
         await server.wait_closed()
 
 
@@ -102,8 +104,7 @@ async def test_a_healthy_answer_keeps_a_worker_alive(
     runtime: Path, how: str, pieces: list[bytes], *, then_close: bool
 ) -> None:
     async with answering(runtime / "s", pieces, then_close=then_close) as asked:
-        verdict = Verdict(runtime / "s", hang_deadline_s=1.0)
-        assert await verdict.after(1.5) == "", how
+        assert await Verdict(runtime / "s").after(2 * DEADLINE_S) == "", how
     assert len(asked) >= 2
     assert asked[0].startswith(b"GET /health HTTP/1.1\r\n")
 
@@ -130,10 +131,10 @@ async def test_nobody_there_is_silence(runtime: Path) -> None:
 
 async def test_time_in_which_this_process_stood_still_does_not_count(runtime: Path) -> None:
     async with answering(runtime / "s", reply(HEALTHY)):
-        verdict = Verdict(runtime / "s", hang_deadline_s=0.8)
-        await asyncio.sleep(0.25)
-        time.sleep(1.5)  # noqa: ASYNC251 (a machine that sleeps, as far as this process can tell)
-        assert await verdict.after(0.5) == ""
+        verdict = Verdict(runtime / "s", hang_deadline_s=DEADLINE_S)
+        await asyncio.sleep(DEADLINE_S / 3)
+        time.sleep(2 * DEADLINE_S)  # noqa: ASYNC251 (a machine that sleeps, as far as this process can tell)
+        assert await verdict.after(DEADLINE_S / 2) == ""
 
 
 async def test_a_stopped_probe_is_silent(runtime: Path) -> None:
