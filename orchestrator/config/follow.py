@@ -5,6 +5,7 @@ import contextlib
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from orchestrator import clock
@@ -51,6 +52,8 @@ class Follower:
         self._now = now
         self._hint = asyncio.Event()
         self._asked = False
+        self._confirming = False
+        self._let_go: tuple[Held, ...] = ()
         self._waiting: list[tuple[asyncio.Future[Reading], float]] = []
         self._last: Reading | None = None
 
@@ -66,9 +69,10 @@ class Follower:
         try:
             while True:
                 self._asked = False
+                confirming, self._confirming = self._confirming, False
                 waiting, self._waiting = self._waiting, []
                 try:
-                    reading = await _in_thread(lambda: self._look(watch))
+                    reading = await _in_thread(partial(self._look, watch, confirming=confirming))
                     await self._pass_on(reading)
                 finally:
                     self._waiting = [*waiting, *self._waiting]
@@ -99,11 +103,13 @@ class Follower:
 
     async def confirm_removal(self) -> tuple[Held, ...]:
         """Obey the disappearances that are held now; return them, after the scan that does."""
-        held = self._scanner.confirm_removal()
+        self._confirming = True  # the scanner belongs to the thread of a scan, which may be running now
         await self.rescan()
-        return held
+        return self._let_go
 
-    def _look(self, watch: Watch | None) -> Reading:
+    def _look(self, watch: Watch | None, *, confirming: bool) -> Reading:
+        if confirming:
+            self._let_go = self._scanner.confirm_removal()
         reading = self._scanner.scan(self._now())
         if watch is not None and watch.arm(self._scanner.places()):
             reading = self._scanner.scan(self._now())  # what happened before the new watch was in place

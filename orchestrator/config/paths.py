@@ -24,6 +24,7 @@ SETTINGS_FILE: Final = "orchestrator.yaml"
 LONGEST_RUNTIME_FOLDER: Final = 103 - 41
 
 PRIVATE: Final = 0o700
+OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def configuration_folder(
@@ -107,12 +108,13 @@ def runtime_folder(
 
 
 def private_folder(folder: Path) -> Path:
-    """Have `folder` exist, owned by this user and closed to all others; return it.
+    """Have `folder` exist, owned by this user and writable by nobody else; return it.
 
-    Its parents that are made on the way are private too.
+    What is made is closed to all others, parents included. A folder that is
+    there already keeps its permissions: `state: /srv` must not lock others out.
 
     Raises:
-        StateError: it cannot be made, or it is somebody else's.
+        StateError: it cannot be made, it is somebody else's, or others may write to it.
     """
     try:
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -120,14 +122,15 @@ def private_folder(folder: Path) -> Path:
             parent.mkdir(mode=PRIVATE, exist_ok=True)
         # A link made by root is fine: systemd's /var/lib/NAME is one, for a user that it made up.
         ours = folder.stat().st_uid == os.getuid() and folder.lstat().st_uid in {0, os.getuid()}
-        if ours and stat.S_IMODE(folder.stat().st_mode) & 0o077:
-            folder.chmod(PRIVATE)
+        open_to_others = stat.S_IMODE(folder.stat().st_mode) & OTHERS_MAY_WRITE
     except OSError as error:
         raise StateError(
             f"cannot make or use the folder: {error.strerror or error}",
             where=str(folder),
             fix="give this user write permission, or name another place (`state:` in orchestrator.yaml)",
         ) from error
+    if open_to_others:
+        raise StateError("other users may write to the folder", where=str(folder), fix=f"chmod 700 {folder}")
     if not ours:
         raise StateError(
             "the folder belongs to another user",

@@ -85,8 +85,24 @@ def test_a_session_folder_that_is_not_there_is_passed_over() -> None:
 def test_a_private_folder_is_closed_to_others(tmp_path: Path) -> None:
     folder = private_folder(tmp_path / "a/b")
     assert [p.stat().st_mode & 0o777 for p in (folder, folder.parent)] == [0o700, 0o700]
-    folder.chmod(0o755)
-    assert private_folder(folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert private_folder(tmp_path).stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(StateError, match=f"fix: chmod 700 {tmp_path}"):
+        private_folder(tmp_path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(StateError, match="belongs to another user"):
+        private_folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
