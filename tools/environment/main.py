@@ -35,6 +35,12 @@ def main(argv: list[str]) -> int:
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 1
+    except OSError as error:
+        what = Problem(
+            str(error), fix="look at the permissions and the free space there, then run the same again"
+        )
+        print(what, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nsetup: stopped. fix: run the same again, it goes on where it was", file=sys.stderr)
         return 130
