@@ -40,9 +40,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="exit 1 where a figure is beyond its target")
     arguments = parser.parse_args()
     rows = [*no_op_pass(), *edits(), *starts()]
-    print(f"{'':44} {'measured':>10} {'target':>10}")
+    print(f"{'':54} {'measured':>10} {'target':>10}")
     for name, measured, target, unit in rows:
-        print(f"{name:44} {measured:>7.1f} {unit:2} {target:>7.0f} {unit:2}")
+        print(f"{name:54} {measured:>7.1f} {unit:2} {target:>7.0f} {unit:2}")
     beyond = [name for name, measured, target, _ in rows if measured > target]
     if beyond:
         print("beyond its target:", ", ".join(beyond))
@@ -135,12 +135,18 @@ def starts() -> list[Row]:
                 raise AssertionError("the daemon was just started")
             # The history opens its database in the background; count it in.
             home.until(lambda: home.status()["history"]["written"] > 0)
-            resident.append(psutil.Process(home.process.pid).memory_info().rss / 1e6)
+            resident.append(resident_mb(home.process.pid))
             home.stop()
     return [
         (f"start → ready without models, most of {STARTS}", max(took), 2000, "ms"),
-        (f"resident without models, most of {STARTS}", max(resident), 100, "MB"),
+        (f"resident without models, with children, most of {STARTS}", max(resident), 100, "MB"),
     ]
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of the daemon and of every child it has, shared pages counted in each."""
+    daemon = psutil.Process(pid)
+    return sum(process.memory_info().rss for process in (daemon, *daemon.children(recursive=True))) / 1e6
 
 
 def milliseconds(work: Callable[[], object]) -> float:
