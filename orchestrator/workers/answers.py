@@ -6,7 +6,7 @@ import secrets
 import time
 from array import array
 from collections.abc import Sequence
-from json.encoder import encode_basestring  # type: ignore[attr-defined]  # the C string encoder, not in typeshed
+from json.encoder import encode_basestring
 from typing import Any
 
 from orchestrator.workers.work import Generation
@@ -79,7 +79,7 @@ class Answer:
 
 
 def usage_of(work: Generation) -> dict[str, Any]:
-    """Return `usage`, and `timings` as llama-server has them. The token that ends an answer is not counted."""
+    """Return `usage`, and llama-server's `timings`. The token that ends an answer is not counted."""
     prompt, generated = len(work.prompt), work.generated
     decode_s = work.last_token_s - work.first_token_s
     rate = (generated - 1) / decode_s if decode_s > 0 and generated > 1 else 0.0

@@ -13,6 +13,7 @@ from orchestrator.workers.context import Context, DecodeFailed
 from orchestrator.workers.embed import Embedder
 from orchestrator.workers.llama_cpp import Model
 from orchestrator.workers.pace import Pace
+from orchestrator.workers.sampling import NoToken
 from orchestrator.workers.slots import Slots
 from orchestrator.workers.work import Embedding, Finish, Generation, Progress, Work
 
@@ -228,7 +229,13 @@ class Batch:
 
     def _advance(self, work: Generation, now_s: float) -> bool:
         """Take the next token of an answer; return whether that was the end."""
-        token = work.sampler.sample(self._context, work.row)
+        try:
+            token = work.sampler.sample(self._context, work.row)
+        except NoToken as error:
+            self._live.discard(work)
+            work.sampler.close()
+            self._news.append(Progress(work, ended=True, error=str(error)))
+            return True
         if not work.first_token_s:
             work.first_token_s = now_s
         work.last_token_s = now_s

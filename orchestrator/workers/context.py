@@ -45,10 +45,8 @@ class Context:
         params.embeddings = pooled
         if pooled and not model.pooling_is_set:
             params.pooling_type = C.LLAMA_POOLING_TYPE_MEAN
-        LOG.kept.clear()
-        LOG.keeping = True
-        self.pointer = C.llama_init_from_model(model.pointer, params)
-        LOG.keeping = False
+        with LOG.kept_apart():
+            self.pointer = C.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             refused = diagnosis(Path("the context"))
             raise LoadRefused(
@@ -106,14 +104,14 @@ class Context:
             raise DecodeFailed(_CAUSES.get(code, f"llama_decode returned {code}"))
 
     def keep(self, sequence: int, count: int) -> int:
-        """Cut a sequence back to its first `count` tokens; return how many it really has now (0: nothing kept)."""
+        """Cut a sequence back to its first `count` tokens; return how many it has now: those, or 0."""
         if count and self._rewindable and FAST.llama_memory_seq_rm(self._memory, sequence, count, -1):
             return count
         FAST.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return 0
 
     def share(self, source: int, target: int, count: int) -> int:
-        """Let `target` be the first `count` tokens of `source`, in the same cells; return how many it has now."""
+        """Let `target` be the first `count` tokens of `source`, in the same cells; return as `keep` does."""
         FAST.llama_memory_seq_rm(self._memory, target, -1, -1)
         if not self._rewindable:
             return 0
@@ -123,7 +121,7 @@ class Context:
     def clear(self) -> None:
         """Forget all sequences."""
         if self._memory:
-            C.llama_memory_clear(self._memory, True)
+            C.llama_memory_clear(self._memory, True)  # noqa: FBT003 (a C function)
 
     def logits(self, row: int) -> memoryview:
         """Return the bytes of a row's logits, float32; they change with the next decode."""

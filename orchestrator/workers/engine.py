@@ -17,6 +17,7 @@ from orchestrator.workers.prepare import Preparer
 from orchestrator.workers.service import Service
 from orchestrator.workers.template import ChatTemplate, TemplateRefused
 
+_MOST_CELLS: Final = 1 << 24
 _TOPOLOGY: Final = Path("/sys/devices/system/cpu")
 
 
@@ -38,6 +39,9 @@ def load(
     """
     threads = launch.threads or int(os.environ.get("ORCHESTRATOR_WORKER_THREADS") or 0) or physical_cores()
     cells = launch.context * launch.parallel
+    if cells > _MOST_CELLS:  # the bookkeeping alone would fill the memory before anything failed
+        message = f"context times parallel is {cells} tokens, and the most is {_MOST_CELLS}"
+        raise LoadRefused(FailureKind.FAILED, message)
     model = Model(Path(launch.path))
     context = Context(
         model, cells=cells, batch=BATCH_TOKENS, sequences=max(sequences, launch.parallel), threads=threads

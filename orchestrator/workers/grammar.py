@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from orchestrator.workers.llama_cpp import bindings
+
 # A schema is a client's text: these bound the memory and time that it can cost.
 _SCHEMA_BYTES = 65_536
+_GRAMMAR_BYTES = 131_072
 _REPETITIONS = 1024
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
 
@@ -34,24 +37,27 @@ class SchemaRefused(Exception):
 def grammar_of(schema: Mapping[str, object]) -> str:
     """Return the grammar of the JSON texts that a schema describes.
 
-    `minimum`, `maximum`, `multipleOf`, `uniqueItems` and `not` are not enforced: no grammar can count like that.
+    `minimum`, `maximum`, `multipleOf`, `uniqueItems` and `not` are not enforced: grammars cannot count so.
 
     Raises:
         SchemaRefused: it is too large, or uses what cannot be expressed.
     """
-    text = json.dumps(schema)
-    if len(text) > _SCHEMA_BYTES:
-        raise SchemaRefused(f"the schema is over {_SCHEMA_BYTES} bytes")
     try:
+        text = json.dumps(schema)
+        if len(text) > _SCHEMA_BYTES:
+            raise SchemaRefused(f"the schema is over {_SCHEMA_BYTES} bytes")
         _check_counts(schema)
         converter = _converter()(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
         resolved = converter.resolve_refs(json.loads(text), "")
         converter.visit(resolved, "")
-        return str(converter.format_grammar())
+        grammar = str(converter.format_grammar())
     except RecursionError as error:
         raise SchemaRefused("the schema is nested too deeply") from error
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise SchemaRefused(f"the schema cannot be made into a grammar: {error}") from error
+    if len(grammar) > _GRAMMAR_BYTES:
+        raise SchemaRefused("the schema is too large: its grammar would cost more than the answer")
+    return grammar
 
 
 def _check_counts(node: object) -> None:
@@ -67,14 +73,34 @@ def _check_counts(node: object) -> None:
             _check_counts(child)
 
 
+def _repetition(
+    item: str,
+    least: int,
+    most: int | None,
+    separator_rule: str | None = None,
+    item_rule_is_literal: bool = False,  # noqa: FBT001, FBT002 (the shipped one's signature)
+) -> str:
+    """Write "so many times" with GBNF's own counts."""
+    del item_rule_is_literal
+    bound = "" if most is None else str(most)
+    if not separator_rule:
+        return f"({item}){{{least},{bound}}}"
+    if most == 0:
+        return ""
+    rest = f"{max(least - 1, 0)},{'' if most is None else most - 1}"
+    several = f"{item} ({separator_rule} {item}){{{rest}}}"
+    return several if least else f"({several})?"
+
+
 @cache
 def _converter() -> Any:  # noqa: ANN401 (a class of an untyped module)
-    """Return the converter of llama-cpp-python, with the places mended where its output is not what was asked."""
-    from llama_cpp import llama_grammar  # noqa: PLC0415 (only grammars need it)
+    """Return llama-cpp-python's converter, mended where its output is not what the schema says."""
+    llama_grammar = bindings("llama_grammar")
 
     llama_grammar.PRIMITIVE_RULES["char"].content = _CHAR
+    llama_grammar._build_repetition = _repetition  # noqa: SLF001 (nested optionals: over 500 are refused)
 
-    class Converter(llama_grammar.SchemaConverter):  # type: ignore[misc]  # an untyped base
+    class Converter(llama_grammar.SchemaConverter):  # type: ignore[misc,name-defined]  # untyped
         def _format_literal(self, literal: str) -> str:
             # The shipped one leaves backslashes alone, which GBNF then reads as escapes.
             escaped = literal.replace("\\", "\\\\")
@@ -90,6 +116,7 @@ def _converter() -> Any:  # noqa: ANN401 (a class of an untyped module)
     return Converter
 
 
-_DECISIVE = frozenset(
-    "$ref oneOf anyOf type const enum properties additionalProperties allOf items prefixItems pattern format".split()
-)
+_DECISIVE = frozenset({
+    "$ref", "oneOf", "anyOf", "allOf", "type", "const", "enum", "pattern", "format",
+    "properties", "additionalProperties", "items", "prefixItems",
+})  # fmt: skip

@@ -1,18 +1,23 @@
-"""llama.cpp's models, typed: load, tokenise, read metadata. With `context` and `sampling` the only callers of C."""
+"""llama.cpp's models, typed: load, tokenise, read metadata.
+
+This module, `context` and `sampling` are the only callers of C.
+"""
 
 import ctypes
 import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.workers.frames import FailureKind
 
 
-def _bindings() -> Any:  # noqa: ANN401 (an untyped C API)
-    """Import the C bindings alone.
+def bindings(name: str) -> Any:  # noqa: ANN401 (untyped modules)
+    """Import one module of llama-cpp-python alone.
 
     The package's own start imports its Python layer, and with it numpy and jinja2: 300 ms in which nothing
     is served and nothing of which is used here.
@@ -23,10 +28,10 @@ def _bindings() -> Any:  # noqa: ANN401 (an untyped C API)
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else a failed assertion starts gdb and prints 40 KB
     if "llama_cpp" not in sys.modules:
         sys.modules["llama_cpp"] = importlib.util.module_from_spec(spec)
-    return importlib.import_module("llama_cpp.llama_cpp")
+    return importlib.import_module(f"llama_cpp.{name}")
 
 
-C: Any = _bindings()
+C: Any = bindings("llama_cpp")
 # The same library, called without giving up the interpreter lock: for calls of microseconds, where taking the
 # lock back from a busy event loop would cost far more than the call.
 FAST: Any = ctypes.PyDLL(C._lib._name)  # noqa: SLF001 (the only way to learn the path that was loaded)
@@ -47,13 +52,23 @@ class LoadRefused(Exception):
 
 
 class _Log:
-    """llama.cpp's log: warnings go to standard error; while a model loads, every line is kept for the diagnosis."""
+    """llama.cpp's log: warnings go to standard error; while a model loads, lines are kept for a diagnosis."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[int, str]] = []
         self.keeping = False
         self._last = 0
         self._echo = _WARNING if not os.environ.get("ORCHESTRATOR_WORKER_DEBUG") else 0
+
+    @contextmanager
+    def kept_apart(self) -> Iterator[None]:
+        """Keep the lines logged meanwhile, and print none of them."""
+        self.kept.clear()
+        self.keeping = True
+        try:
+            yield
+        finally:
+            self.keeping = False
 
     def __call__(self, level: int, text: bytes, _data: object) -> None:
         level = self._last if level == _CONT else level
@@ -82,10 +97,8 @@ class Model:
         """
         _check_file(path)
         C.llama_backend_init()
-        LOG.keeping = True
-        LOG.kept.clear()
-        self.pointer = C.llama_model_load_from_file(os.fsencode(path), C.llama_model_default_params())
-        LOG.keeping = False
+        with LOG.kept_apart():
+            self.pointer = C.llama_model_load_from_file(os.fsencode(path), C.llama_model_default_params())
         if not self.pointer:
             raise diagnosis(path)
         self.vocab = C.llama_model_get_vocab(self.pointer)
@@ -110,13 +123,13 @@ class Model:
         room = len(encoded) + 8
         while True:
             tokens = (ctypes.c_int32 * room)()
-            count = C.llama_tokenize(self.vocab, encoded, len(encoded), tokens, room, add_bos, True)
+            count = C.llama_tokenize(self.vocab, encoded, len(encoded), tokens, room, add_bos, True)  # noqa: FBT003 (a C function)
             if count >= 0:
                 return tokens[:count]
             room = -count
 
     def piece(self, token: int) -> bytes | None:
-        """Return the bytes a token stands for; None for a token that ends the answer, b"" for other control tokens."""
+        """Return the bytes of a token: None where it ends the answer, b"" for other control tokens."""
         try:
             return self._pieces[token]
         except KeyError:

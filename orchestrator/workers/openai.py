@@ -17,6 +17,7 @@ _ROLES: Final = {
     "tool": "tool",
 }
 _STOPS: Final = 16
+_BIAS: Final = 100.0
 _DEFAULTS: Final = SamplingParams()
 
 
@@ -75,7 +76,7 @@ def read_chat(fields: Fields) -> ChatRequest:
     for name in ("tools", "functions"):
         if fields.get(name):
             raise BadRequest(
-                "tools are not supported by this engine yet", param=name, code="unsupported_parameter"
+                f"{name} are not supported by this engine yet", param=name, code="unsupported_parameter"
             )
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -123,7 +124,8 @@ def read_embedding(fields: Fields) -> EmbeddingRequest:
         raise BadRequest('encoding_format must be "float" or "base64"', param="encoding_format")
     value = fields.get("input")
     one = _text_or_tokens(value)
-    many = [one] if one is not None else [_text_or_tokens(item) for item in value or []]  # type: ignore[attr-defined]
+    several = value if one is None and isinstance(value, list) else []
+    many = [one] if one is not None else [_text_or_tokens(item) for item in several]
     inputs = tuple(item for item in many if item)
     if not inputs or len(inputs) != len(many):
         raise BadRequest(
@@ -230,12 +232,10 @@ def _bias(fields: Fields) -> Mapping[int, float]:
     if bias is None:
         return {}
     try:
-        if not isinstance(bias, dict):
-            raise TypeError
-        read = {int(token): float(value) for token, value in bias.items()}
-    except (TypeError, ValueError):
+        read = {int(token): float(value) for token, value in bias.items()}  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
         read = {-1: 0.0}
-    if any(token < 0 or not -100 <= value <= 100 for token, value in read.items()):
+    if any(token < 0 or not abs(value) <= _BIAS for token, value in read.items()):
         raise BadRequest("logit_bias must map tokens to numbers from -100 to 100", param="logit_bias")
     return read
 

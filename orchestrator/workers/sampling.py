@@ -9,13 +9,14 @@ from types import MappingProxyType
 from typing import Protocol
 
 from orchestrator.workers.context import Context
-from orchestrator.workers.llama_cpp import FAST, C, Model
+from orchestrator.workers.llama_cpp import FAST, LOG, C, Model
 
 FAST.llama_sampler_sample.argtypes = C.llama_sampler_sample.argtypes
 FAST.llama_sampler_sample.restype = C.llama_sampler_sample.restype
 
 _PENALTY_TOKENS = 64  # llama.cpp's default window
 _FORBIDDEN = -1e30
+_FOUR_BYTES = 0xF0  # the first byte of a character of four
 # Up to this vocabulary choosing is a matter of microseconds, and not worth giving up the interpreter lock.
 _SMALL_VOCAB = 16_384
 
@@ -44,11 +45,19 @@ class GrammarRefused(Exception):
     """llama.cpp cannot read the grammar."""
 
 
+class NoToken(Exception):
+    """There is no way to go on."""
+
+
 class Sampler(Protocol):
     """Chooses the tokens of one answer, in order."""
 
     def sample(self, context: Context, row: int) -> int | None:
-        """Return the next token, from the logits of a row; None where the grammar is complete and allows none."""
+        """Return the next token, from the logits of a row; None where the grammar allows none any more.
+
+        Raises:
+            NoToken: the grammar is not complete, and no token of the model continues it.
+        """
 
     def close(self) -> None:
         """Free it; not to be used again."""
@@ -63,7 +72,8 @@ def make_sampler(model: Model, params: SamplingParams, prompt: list[int]) -> Sam
     chain = _chain(model, params, prompt)
     if not params.grammar:
         return ChainSampler(chain, small=model.n_vocab <= _SMALL_VOCAB)
-    grammar = C.llama_sampler_init_grammar(model.vocab, params.grammar.encode(), b"root")
+    with LOG.kept_apart():  # it would print the whole grammar, which is a client's text
+        grammar = C.llama_sampler_init_grammar(model.vocab, params.grammar.encode(), b"root")
     if not grammar:
         C.llama_sampler_free(chain)
         raise GrammarRefused("llama.cpp cannot read the grammar made from the schema")
@@ -91,8 +101,8 @@ class GrammarSampler:
     """A chain whose choices must fit a grammar, and be UTF-8.
 
     The chain chooses first and the grammar looks at that one token; only when it refuses is the whole
-    vocabulary tried against it, which costs milliseconds with a large one. llama.cpp's grammars count a broken
-    multi-byte character as one; a decoder sees a broken one followed by whatever comes, a closing quote say.
+    vocabulary tried, which costs milliseconds with a large one. llama.cpp's grammars count a broken
+    multi-byte character as one; a decoder sees a broken one and whatever comes, a closing quote say.
     So tokens that would break a character are refused as well.
     """
 
@@ -109,12 +119,15 @@ class GrammarSampler:
         self._ids = memoryview(array("i", range(model.n_vocab)))
 
     def sample(self, context: Context, row: int) -> int | None:
-        logits = memoryview(bytearray(context.logits(row))).cast("f")
+        logits = _floats(context.logits(row))
         token = self._choose(logits, constrained=False)
         while not self._fits(token):
             logits[token] = float("-inf")
-            token, refused = self._choose(logits, constrained=True), token
-            if token == refused or logits[token] <= _FORBIDDEN:
+            token = self._choose(logits, constrained=True)
+            if logits[token] <= _FORBIDDEN:  # by rounding, or because nothing is left
+                token = max(range(len(logits)), key=logits.__getitem__)
+            if logits[token] <= _FORBIDDEN:
+                self._check_complete()
                 return None
         C.llama_sampler_accept(self._chain, token)
         piece = self._model.piece(token)
@@ -127,7 +140,7 @@ class GrammarSampler:
         C.llama_sampler_free(self._chain)
         C.llama_sampler_free(self._grammar)
 
-    def _choose(self, logits: memoryview, *, constrained: bool) -> int:
+    def _choose(self, logits: "memoryview[float]", *, constrained: bool) -> int:
         self._ids_column[:] = self._ids
         self._logits_column[:] = logits
         candidates = C.llama_token_data_array(self._data, len(self._ids), -1, False)  # noqa: FBT003 (a C struct)
@@ -136,6 +149,11 @@ class GrammarSampler:
             logits[:] = self._logits_column  # what was refused once need not be tried again
         C.llama_sampler_apply(self._chain, ctypes.byref(candidates))
         return int(candidates.data[max(candidates.selected, 0)].id)
+
+    def _check_complete(self) -> None:
+        """Tell the end, which may be allowed by the grammar and forbidden otherwise, from a dead end."""
+        if not any(self._fits(token) for token in self._model.ending_tokens):
+            raise NoToken("no token of this model continues what the grammar asks for")
 
     def _fits(self, token: int) -> bool:
         """Tell whether the grammar allows the token next, and the bytes so far go on being UTF-8."""
@@ -150,11 +168,18 @@ class GrammarSampler:
         state = self._decoder.getstate()
         try:
             self._decoder.decode(piece)
+            begun = self._decoder.getstate()[0]
+            if len(begun) > 1:  # two bytes of a surrogate pass for a beginning, and have no end
+                self._decoder.decode(b"\x80" * ((4 if begun[0] >= _FOUR_BYTES else 3) - len(begun)))
         except UnicodeDecodeError:
             return False
         finally:
             self._decoder.setstate(state)
         return True
+
+
+def _floats(content: memoryview) -> "memoryview[float]":
+    return memoryview(bytearray(content)).cast("f")
 
 
 def _chain(model: Model, params: SamplingParams, prompt: list[int]) -> int:
@@ -175,12 +200,9 @@ def _chain(model: Model, params: SamplingParams, prompt: list[int]) -> int:
     if params.temperature <= 0:
         add(C.llama_sampler_init_greedy())
     else:
-        if params.top_k > 0:
-            add(C.llama_sampler_init_top_k(params.top_k))
-        if params.top_p < 1:
-            add(C.llama_sampler_init_top_p(params.top_p, 1))
-        if params.min_p > 0:
-            add(C.llama_sampler_init_min_p(params.min_p, 1))
+        add(C.llama_sampler_init_top_k(params.top_k))  # 0 and 1.0 and 0.0 switch these off
+        add(C.llama_sampler_init_top_p(params.top_p, 1))
+        add(C.llama_sampler_init_min_p(params.min_p, 1))
         add(C.llama_sampler_init_temp(params.temperature))
         seed = C.LLAMA_DEFAULT_SEED if params.seed is None else params.seed & 0xFFFFFFFF
         add(C.llama_sampler_init_dist(seed))

@@ -1,6 +1,7 @@
 """The worker's process: `python -m orchestrator.workers.serve`, with a `Launch` line on standard input."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -23,9 +24,8 @@ from orchestrator.workers.parent import die_with_parent, hold_lifeline, read_lin
 
 LOG = logging.getLogger("orchestrator.worker")
 QUEUE_LIMIT: Final = 256
-# How long answers under way may go on after SIGTERM. The parent drains before it sends one: this is for the rest.
+# How long answers under way may go on after SIGTERM. The parent drains first: this is for the rest.
 GRACE_S: Final = 5.0
-_POLL_S: Final = 0.02
 # How long the interpreter lets one thread go on while another waits. The default of 5 ms would hold up a
 # decode of 0.1 ms whenever the event loop happens to be busy.
 _SWITCH_S: Final = 0.0005
@@ -33,7 +33,7 @@ _MOST_SEQUENCES: Final = 64
 
 
 def main() -> None:
-    """Load, serve, and leave by `os._exit`: nothing may keep the process alive, a decode under way included."""
+    """Load, serve, and leave by `os._exit`: nothing may keep the process alive, not even a decode."""
     began_s = time.monotonic()
     report_fd = take_stdout()
     os.umask(0o077)
@@ -63,7 +63,7 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
             report_fd, Failed(kind=FailureKind.FAILED, message=f"llama-cpp-python does not work: {error}")
         )
         return EXIT_REFUSED
-    from orchestrator.workers.wire import Connection  # noqa: PLC0415
+    from orchestrator.workers.wire import Connection, Connections  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
@@ -72,17 +72,20 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
         if not stop.done():
             stop.set_result(code)
 
+    def broken() -> None:
+        loop.call_soon_threadsafe(end, EXIT_BROKEN)
+
     try:
         service, model = load(
             launch,
             loop=loop,
             sequences=min(2 * launch.parallel + 2, max(_MOST_SEQUENCES, launch.parallel)),
             queue_limit=QUEUE_LIMIT,
-            broken=lambda: loop.call_soon_threadsafe(end, EXIT_BROKEN),
+            broken=broken,
         )
-        connections: set[Connection] = set()
+        connections = Connections()
         server = await loop.create_unix_server(lambda: Connection(service.handle, connections), launch.socket)
-        Path(launch.socket).chmod(0o600)
+        os.chmod(launch.socket, 0o600)  # noqa: PTH101 (a Path's methods may not be used on an event loop)
     except LoadRefused as refused:
         _report(report_fd, Failed(kind=refused.kind, message=str(refused)))
         return EXIT_REFUSED
@@ -106,11 +109,10 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
     code = await stop
     server.close()
     service.draining = True
-    for connection in list(connections):
-        connection.close_when_idle()
-    deadline_s = time.monotonic() + GRACE_S
-    while connections and not code and time.monotonic() < deadline_s:
-        await asyncio.sleep(_POLL_S)
+    if not code:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await connections.drain()
     return code
 
 

@@ -14,7 +14,7 @@ from orchestrator.workers.prepare import Prepared, Preparer
 from orchestrator.workers.wire import Exchange
 from orchestrator.workers.work import Embedding, Generation, Progress, Work
 
-# Bodies over this are read on another thread, and so are schemas: other answers' tokens must not wait for them.
+# Bodies over this are read on another thread, and so are schemas: other answers' tokens must not wait.
 _INLINE_BYTES: Final = 65_536
 _RETRY_AFTER: Final = "retry-after: 1\r\n"
 _PATHS: Final = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
@@ -186,7 +186,7 @@ def _fail(reply: Reply, cause: str) -> None:
         reply.exchange.answer(500, dump(content))
 
 
-def _refuse(
+def _refuse(  # noqa: PLR0913 (the parts of OpenAI's error)
     exchange: Exchange,
     status: int,
     message: str,

@@ -36,7 +36,7 @@ class TextFlow:
         return self._scan(self._held + text)
 
     def close(self) -> tuple[str, bool]:
-        """Take the end of the answer; return the text held back until now, and whether it held a stop string."""
+        """Take the end of the answer; return the text held back, and whether a stop string was in it."""
         text = self._held + self._decode(b"", final=True)
         self._stops, stops = (), self._stops
         cut = first_stop(text, stops)

@@ -1,7 +1,7 @@
 """Messages into the prompt text that the model was trained on, by the Jinja template in its file."""
 
-import datetime
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -71,13 +71,7 @@ def _raise(message: str) -> NoReturn:
 
 def _strftime_now(form: str) -> str:
     # A wall clock for the model's eyes; nothing in the program depends on it.
-    return datetime.datetime.fromtimestamp(_now_s(), tz=datetime.UTC).astimezone().strftime(form)
-
-
-def _now_s() -> float:
-    import time  # noqa: PLC0415
-
-    return time.time()
+    return time.strftime(form, time.localtime())
 
 
 def _to_json(value: object, indent: int | None = None) -> str:

@@ -87,9 +87,9 @@ def _chunk(content: bytes) -> bytes:
 class Connection(asyncio.Protocol):
     """A connection with one exchange at a time; requests sent ahead wait for their turn."""
 
-    def __init__(self, handle: Callable[[Exchange], None], open_connections: set["Connection"]) -> None:
+    def __init__(self, handle: Callable[[Exchange], None], connections: "Connections") -> None:
         self._handle = handle
-        self._all = open_connections
+        self._all = connections
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -103,10 +103,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream's transport
-        self._all.add(self)
+        self._all.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
-        self._all.discard(self)
+        self._all.closed(self)
         self._transport = None
         if self._exchange is not None:
             self._exchange.peer_left()
@@ -186,3 +186,27 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self._ahead.clear()
         Exchange(self, "", "", b"").answer(status, body)
+
+
+class Connections:
+    """All connections that are open."""
+
+    def __init__(self) -> None:
+        self._open: set[Connection] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def opened(self, connection: Connection) -> None:
+        self._open.add(connection)
+        self._none.clear()
+
+    def closed(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if not self._open:
+            self._none.set()
+
+    async def drain(self) -> None:
+        """Close the idle ones now, the others after their answer; return when all are closed."""
+        for connection in list(self._open):
+            connection.close_when_idle()
+        await self._none.wait()

@@ -42,7 +42,7 @@ class Generation:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Embedding:
-    """Texts to be embedded, as tokens; `vectors` grows in their order and is complete in the last `Progress`."""
+    """Texts to be embedded, as tokens; `vectors` grows in their order, until the last `Progress`."""
 
     inputs: Sequence[list[int]]
     vectors: list[list[float]] = field(default_factory=list)
@@ -56,8 +56,8 @@ Work = Generation | Embedding
 class Progress:
     """Something new about one piece of work.
 
-    `text` continues the answer. `ended` says that nothing more follows; then `error` holds the cause, "" where
-    all went well, and `finish` the reason of a generation that did.
+    `text` continues the answer. `ended` says that nothing more follows; then `error` holds the cause, ""
+    where all went well, and `finish` the reason of a generation that did.
     """
 
     work: Work
