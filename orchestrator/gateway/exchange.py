@@ -4,14 +4,13 @@ import json
 from http import HTTPStatus
 from typing import Final
 
-import aiohttp
-
 from orchestrator import clock
 from orchestrator.errors import ReplicaDied
 from orchestrator.gateway import body, refusals, sse
 from orchestrator.gateway.boarding import Boarding
 from orchestrator.gateway.body import Ask, Endpoint
 from orchestrator.gateway.client import Client
+from orchestrator.gateway.connection import Connection
 from orchestrator.gateway.patience import Patience
 from orchestrator.gateway.ports import Leases
 from orchestrator.gateway.record import Headers, Record
@@ -25,7 +24,7 @@ MAX_SENDS: Final = 3
 # How long to wait for a new table before a worker that took no connection is
 # tried again. A guess: a kill is noticed by the daemon in under 0.1 s.
 RETRY_PAUSE_S: Final = 0.25
-PASSED_HEADERS: Final = ("Content-Type", "Retry-After")
+PASSED_HEADERS: Final = (b"content-type", b"retry-after")
 
 
 class Exchange:
@@ -74,13 +73,13 @@ class Exchange:
         pool = upstreams.of(route.replica or "", route.socket or "")
         self._record.queue_ms = self._record.ms_since_arrival(clock.monotonic_s())
         async with pool.post(self._endpoint.path, content) as response:
-            kind = response.headers.get("Content-Type", "")
-            if response.status == HTTPStatus.OK and kind.startswith("text/event-stream"):
+            kind = response.headers.get(b"content-type", b"")
+            if response.status == HTTPStatus.OK and kind.startswith(b"text/event-stream"):
                 await self._stream(response, keep_usage=ask.wants_usage)
             else:
                 await self._whole(response)
 
-    async def _whole(self, response: aiohttp.ClientResponse) -> None:
+    async def _whole(self, response: Connection) -> None:
         content = await response.read()
         self._record.status = response.status
         self._record.usage = sse.trailing_object(content, "usage")
@@ -90,7 +89,7 @@ class Exchange:
         self._first_byte()
         await self._client.whole(response.status, content, self._headers(response))
 
-    async def _stream(self, response: aiohttp.ClientResponse, *, keep_usage: bool) -> None:
+    async def _stream(self, response: Connection, *, keep_usage: bool) -> None:
         tap = sse.Tap(keep_usage=keep_usage)
         try:
             await self._pour(response, tap)
@@ -103,10 +102,10 @@ class Exchange:
             raise ReplicaDied("the worker ended the stream before its end")
         await self._client.finish(tap.rest())
 
-    async def _pour(self, response: aiohttp.ClientResponse, tap: sse.Tap) -> None:
+    async def _pour(self, response: Connection, tap: sse.Tap) -> None:
         """Pass the stream on until it ends; the answer is finished here only if the stream was complete."""
         client, patience = self._client, self._patience
-        while data := await response.content.readany():
+        while data := await response.readany():
             patience.heard()
             if client.ended:
                 continue  # only so that the connection can be used again
@@ -127,11 +126,8 @@ class Exchange:
     def _first_byte(self) -> None:
         self._record.ttft_ms = self._record.ms_since_arrival(clock.monotonic_s())
 
-    def _headers(self, response: aiohttp.ClientResponse) -> Headers:
-        given = ((name, response.headers.get(name)) for name in PASSED_HEADERS)
-        passed = [
-            (name.lower().encode(), value.encode("latin-1")) for name, value in given if value is not None
-        ]
+    def _headers(self, response: Connection) -> Headers:
+        passed = [(name, response.headers[name]) for name in PASSED_HEADERS if name in response.headers]
         return passed + self._record.headers()
 
 

@@ -56,11 +56,11 @@ class Relay:
             await self._conclude(endpoint, client, record, admit)
         finally:
             self._history.put(record.fact(clock.monotonic_s()))
-        await self._prune()
+        self._prune()
 
     async def close(self) -> None:
         """Close every connection to a worker."""
-        await self._upstreams.close()
+        self._upstreams.close()
 
     async def _conclude(
         self, endpoint: Endpoint, client: Client, record: Record, admit: Callable[[], None]
@@ -98,13 +98,13 @@ class Relay:
                 if watcher is not None:
                     watcher.cancel()
 
-    async def _prune(self) -> None:
+    def _prune(self) -> None:
         """Close the pools of replicas that have left the table, once nothing uses them."""
         table = self._leases.table
         if table is self._pruned_for:
             return
         live = {route.replica for route in table.routes.values() if route.replica is not None}
-        if await self._upstreams.prune(live):
+        if self._upstreams.prune(live):
             self._pruned_for = table
 
 
