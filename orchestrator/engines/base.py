@@ -29,7 +29,9 @@ class Engine(Protocol):
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
         """Have a replica with this id that answers requests, and has answered one (is warm).
 
-        Cancelling the call undoes it: no process is left behind.
+        A call while another one loads the same replica joins it. Cancelling
+        the call undoes it: no process is left behind, unless another caller
+        has joined, who then loads it himself.
 
         Raises:
             LoadFailed: with the engine's own cause in one sentence.
@@ -37,10 +39,13 @@ class Engine(Protocol):
         """
 
     async def ensure_unloaded(self, replica: str) -> None:
-        """Have no replica with this id; its process is gone when this returns."""
+        """Have no replica with this id; its process is gone when this returns.
+
+        A load of it that is under way ends with LoadFailed.
+        """
 
     async def observe(self) -> Mapping[str, Running]:
-        """Return the live replicas by id, from the world, not from memory."""
+        """Return the replicas that are ready and alive by id, from the world, not from memory."""
 
     async def reap(self, leftovers: Sequence[Running]) -> None:
         """End what an earlier daemon left running, where it still runs and is still the same process."""
@@ -49,4 +54,4 @@ class Engine(Protocol):
         """Have `report(replica, cause)` called, on the event loop, when a loaded replica ends by itself."""
 
     async def close(self) -> None:
-        """Unload everything."""
+        """Unload everything; a load that is asked for afterwards fails."""

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -219,3 +221,36 @@ def _is_zombie(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+async def test_a_load_can_be_cancelled_at_any_moment(runtime: Path) -> None:
+    engine = engine_of(runtime, "ok")
+    for delay_ms in range(0, 100, 4):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_ms / 1000):
+                await engine.ensure_loaded("r1", SPEC)
+        loaded = set(await engine.observe())
+        assert len(stubs()) == len(loaded)
+        await engine.ensure_unloaded("r1")
+        assert stubs() == []
+
+
+async def test_a_load_can_be_ended_at_any_moment(runtime: Path) -> None:
+    engine = engine_of(runtime, "ok")
+    exits = Exits(engine)
+    for delay_ms in range(0, 100, 4):
+        async with asyncio.TaskGroup() as tasks:
+            load = tasks.create_task(_outcome_of(engine.ensure_loaded("r1", SPEC)))
+            await asyncio.sleep(delay_ms / 1000)
+            await engine.ensure_unloaded("r1")
+        assert stubs() == []
+        outcome = load.result()
+        assert isinstance(outcome, Running) or "unloaded" in outcome.what
+    assert exits.reports == []
+
+
+async def _outcome_of(load: Awaitable[Running]) -> Running | EngineError:
+    try:
+        return await load
+    except EngineError as failure:
+        return failure
