@@ -144,9 +144,10 @@ def starts() -> list[Row]:
 
 
 def resident_mb(pid: int) -> float:
-    """Return the resident memory of the daemon and of every child it has, shared pages counted in each."""
+    """Return the memory of the daemon and its children, in MB; on Linux shared pages count once (PSS)."""
     daemon = psutil.Process(pid)
-    return sum(process.memory_info().rss for process in (daemon, *daemon.children(recursive=True))) / 1e6
+    family = [process.memory_full_info() for process in (daemon, *daemon.children(recursive=True))]
+    return sum(getattr(memory, "pss", memory.rss) for memory in family) / 1e6
 
 
 def milliseconds(work: Callable[[], object]) -> float:
