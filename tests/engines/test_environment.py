@@ -10,7 +10,7 @@ from orchestrator.engines.environment import worker_environment
 TMP = Path("/run/tmp")
 
 
-def environment(package: str = "/work/orchestrator", **own: str) -> dict[str, str]:
+def environment(package: str = "/srv/orchestrator", **own: str) -> dict[str, str]:
     return worker_environment(own, package=Path(package), temporary=TMP)
 
 
@@ -57,9 +57,9 @@ def test_temporary_files_are_private() -> None:
 
 
 def test_a_package_that_is_not_installed_is_found() -> None:
-    assert environment()["PYTHONPATH"] == "/work"
-    assert environment(PYTHONPATH="/a::/b")["PYTHONPATH"] == "/work:/a:/b"
-    assert environment(PYTHONPATH="/work")["PYTHONPATH"] == "/work"
+    assert environment()["PYTHONPATH"] == "/srv"
+    assert environment(PYTHONPATH="/a::/b")["PYTHONPATH"] == "/srv:/a:/b"
+    assert environment(PYTHONPATH="/srv")["PYTHONPATH"] == "/srv"
 
 
 def test_an_installed_package_needs_no_search_path() -> None:
