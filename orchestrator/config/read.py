@@ -39,20 +39,26 @@ MOST_NODES: Final = 20_000
 UNPRINTABLE: Final = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 INDENTED_BY_TAB: Final = re.compile(r" *\t")
 
-SYNTAX_FIXES: Final = {
-    "mapping values are not allowed in this context": "put quotes around a value that holds ': ', "
-    "or correct the indentation",
-    "could not find expected ':'": "write `key: value`, with a space after the colon",
-    "did not find expected key": "align this line with the fields above it",
-    "did not find expected '-' indicator": "align the `-` of all items of the list",
-    "did not find expected ',' or ']'": "close the list with `]`",
-    "did not find expected ',' or '}'": "close the mapping with `}`",
-    "did not find expected node content": "give a value here, or close the brackets",
-    "found unexpected end of stream": "close the quotation mark",
-    "found incompatible YAML document": "remove the line that starts with %YAML",
-    "found character that cannot start any token": "put quotes around a value that starts with "
-    "one of @ ` % or a tab",
-}
+# What the parsers say (libyaml and the one in Python say it differently), what it means, and the fix.
+SYNTAX: Final = (
+    (
+        "mapping values are not allowed",
+        "`: ` is not allowed here",
+        "put quotes around it, or indent as above",
+    ),
+    ("find expected ':'", "a key without a colon", "write `key: value`, with a space after the colon"),
+    ("expected '-' indicator", "this does not belong here", "align the fields, one `key: value` a line"),
+    ("expected key", "this does not belong here", "align the fields, one `key: value` a line"),
+    ("<block end>", "this does not belong here", "align the fields, one `key: value` a line"),
+    ("',' or ']'", "the list is not closed", "close it with `]`, and put commas between the items"),
+    ("',' or '}'", "the mapping is not closed", "close it with `}`, and put commas between the fields"),
+    ("node content", "a value is missing", "give a value here, or close the brackets"),
+    ("unexpected end of stream", "the text in quotes has no end", "close the quotation mark"),
+    ("cannot start any token", "a value cannot start with this character", "put quotes around the value"),
+    ("incompatible YAML", "this is another version of YAML", "remove the line that starts with %YAML"),
+)
+# Of these, the start says more than the place where the parser gave up.
+UNFINISHED: Final = ("find expected ':'", "',' or ']'", "',' or '}'", "unexpected end of stream")
 ANY_SYNTAX_FIX: Final = "write `key: value` lines, aligned with each other"
 
 EMPTY: Final = Flaw(what="the file is empty", fix="write the fields, or delete the file")
@@ -228,9 +234,12 @@ def _flaw_at(text: str, offset: int, what: str, fix: str) -> Flaw:
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> Flaw:
     lines = LINE_BREAK.split(text)
-    marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
-    # The end of the file says nothing; where the unfinished thing starts does, or at least the last line.
-    inside = [mark for mark in marks if "".join(lines[mark.line :]).strip()]
+    problem = error.problem or "this is not YAML"
+    marks = [error.problem_mark, error.context_mark]
+    if any(sign in problem for sign in UNFINISHED):
+        marks.reverse()
+    # The end of the file says nothing, but the last line before it does.
+    inside = [mark for mark in marks if mark is not None and "".join(lines[mark.line :]).strip()]
     if inside:
         line, column = inside[0].line + 1, inside[0].column + 1
     else:
@@ -239,5 +248,6 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> Flaw:
     if tab := INDENTED_BY_TAB.match(lines[line - 1]):
         what, fix = "a tab is not allowed in the indentation", "indent with spaces"
         return Flaw(what=what, fix=fix, line=line, column=tab.end())
-    what = error.problem or "this is not YAML"
-    return Flaw(what=what, fix=SYNTAX_FIXES.get(what, ANY_SYNTAX_FIX), line=line, column=column)
+    known = ((what, fix) for sign, what, fix in SYNTAX if sign in problem)
+    what, fix = next(known, (problem, ANY_SYNTAX_FIX))
+    return Flaw(what=what, fix=fix, line=line, column=column)
