@@ -71,9 +71,10 @@ def add_tokenizer(writer: gguf.GGUFWriter) -> None:
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([*byte_alphabet(), *SPECIAL_TOKENS])
     writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS))
-    # llama.cpp refuses a gpt2 vocabulary without merges, and the writer drops an empty list: one merge whose
-    # product is no token, so it never takes effect.
-    writer.add_token_merges(["Ġ Ġ"])
+    # llama.cpp refuses a gpt2 vocabulary without merges, and the writer drops an empty list. One merge of two
+    # pieces that text never starts from does no harm; a merge of two spaces would: llama.cpp makes the piece,
+    # finds no such token, and drops both spaces.
+    writer.add_token_merges(["none none"])
     writer.add_bos_token_id(END_OF_TEXT)
     writer.add_eos_token_id(END)
     writer.add_eot_token_id(END)
