@@ -24,9 +24,10 @@ def planned(state: State, folder: Path, env: Mapping[str, str], limits: Limits) 
     """Return the changes from the catalog in force to `folder`, and the steps they lead to.
 
     Reads the files; run it in a thread. A file with problems counts with its
-    accepted version, as it would in the daemon.
+    accepted version, as it would in the daemon; so does a whole folder that
+    cannot be read.
     """
-    reading = _merged(state.catalog, check(folder, env))
+    reading = _merged(state.catalog, check(folder, env), folder)
     read = CatalogRead(at=clock.now(), reading=reading)
     return {
         "changes": [report.change(item) for item in changes(state.catalog, reading.catalog)],
@@ -42,8 +43,10 @@ def offline(folder: Path, state_folder: Path, env: Mapping[str, str]) -> Json:
     return planned(state, folder, env, Limits())
 
 
-def _merged(accepted: Catalog, found: Reading) -> Reading:
+def _merged(accepted: Catalog, found: Reading, folder: Path) -> Reading:
     broken = {problem.path for problem in found.problems}
+    if str(folder.absolute()) in broken:
+        return replace(found, catalog=accepted)
     return replace(
         found,
         catalog=Catalog(
@@ -56,7 +59,7 @@ def _merged(accepted: Catalog, found: Reading) -> Reading:
 def _documents(
     accepted: Mapping[str, Document[T]], found: Mapping[str, Document[T]], broken: set[str]
 ) -> dict[str, Document[T]]:
-    kept = {name: doc for name, doc in accepted.items() if doc.path in broken}
+    kept = {name: doc for name, doc in accepted.items() if broken & {doc.path, doc.path.partition("/")[0]}}
     merged = kept | {name: _same_or_next(accepted.get(name), doc) for name, doc in found.items()}
     return dict(sorted(merged.items()))
 
@@ -65,5 +68,5 @@ def _same_or_next(before: Document[T] | None, found: Document[T]) -> Document[T]
     """Return the accepted document where the file means the same, else the next generation of it."""
     if before is None:
         return found
-    same = before.value == found.value
+    same = before.meaning == found.meaning
     return replace(found, generation=before.generation if same else before.generation + 1)

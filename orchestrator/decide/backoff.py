@@ -7,6 +7,7 @@ from orchestrator.values.state import Rejection
 
 # Guesses that follow common practice, not measurements.
 CAP_S: Final = 300.0
+MOST_DOUBLINGS: Final = 10  # 1024 s, beyond the cap
 STABLE_S: Final = 60.0
 LOOP_FAILURES: Final = 5
 LOOP_WINDOW_S: Final = 600.0
@@ -21,7 +22,9 @@ def delay_s(failures: int, draw: float, *, was_ready: bool) -> float:
     """
     if was_ready and failures <= 1:
         return 0.0
-    return float(min(CAP_S, 2.0 ** (failures - 1)) * (0.5 + draw / 2))
+    # A float overflows after a thousand doublings, and a load that fails slowly may get there.
+    doublings = min(failures - 1, MOST_DOUBLINGS)
+    return float(min(CAP_S, 2.0**doublings) * (0.5 + draw / 2))
 
 
 def reject(

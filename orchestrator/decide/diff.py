@@ -51,8 +51,8 @@ class Change:
 
 def changes(old: Catalog, new: Catalog) -> tuple[Change, ...]:
     """Return every change of meaning from `old` to `new`: models first, by name, then by field."""
-    models = _by_name(old.models, new.models, model_fields, lambda spec: spec.source.written)
-    policies = _by_name(old.policies, new.policies, policy_fields, lambda p: ", ".join(p.otherwise))
+    models = _by_name(old.models, new.models, lambda spec: spec.source.written, _model_changes)
+    policies = _by_name(old.policies, new.policies, lambda p: ", ".join(p.otherwise), _policy_changes)
     return (*models, *policies)
 
 
@@ -81,19 +81,17 @@ def policy_fields(policy: RoutingPolicy) -> dict[str, str]:
 def _by_name(
     old: Mapping[str, Document[T]],
     new: Mapping[str, Document[T]],
-    shown: Callable[[T], dict[str, str]],
     gist: Callable[[T], str],
+    inside: Callable[[Document[T], Document[T]], Iterator[Change]],
 ) -> Iterator[Change]:
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
-        if before is after:
-            continue
         if after is None and before is not None:
             yield _whole(before, ChangeClass.REMOVE, gist(before.value), "")
         elif before is None and after is not None:
             yield _whole(after, ChangeClass.CREATE, "", gist(after.value))
-        elif before is not None and after is not None and before.value != after.value:
-            yield from _fields(after, shown(before.value), shown(after.value))
+        elif before is not None and after is not None and before.meaning != after.meaning:
+            yield from inside(before, after)
 
 
 def _whole(doc: Document[T], change_class: ChangeClass, old: str, new: str) -> Change:
@@ -109,18 +107,42 @@ def _whole(doc: Document[T], change_class: ChangeClass, old: str, new: str) -> C
     )
 
 
-def _fields(doc: Document[T], before: dict[str, str], after: dict[str, str]) -> Iterator[Change]:
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    # Equal as written and yet another value: what a ${…} stands for has changed.
-    hidden = not names
-    for name in names or ["source"]:
-        yield Change(
-            kind=doc.kind,
-            name=doc.name,
-            change_class=CLASS_OF.get(name, ChangeClass.LIVE),
-            field=name,
-            old=before.get(name, ""),
-            new=f"{after.get(name, '')} (what it stands for has changed)" if hidden else after.get(name, ""),
-            path=doc.path,
-            line=doc.lines.get(name, doc.lines.get(name.partition(".")[0], 0)),
+def _model_changes(before: Document[ModelSpec], after: Document[ModelSpec]) -> Iterator[Change]:
+    old, new = model_fields(before.value), model_fields(after.value)
+    names = _differing(old, new)
+    replaced = before.value.revision != after.value.revision
+    for name in names:
+        # A source that is written in another way and leads to the same place loads nothing anew.
+        change_class = (
+            CLASS_OF.get(name, ChangeClass.LIVE) if replaced or name != "source" else ChangeClass.LIVE
         )
+        yield _field(after, name, change_class, old.get(name, ""), new.get(name, ""))
+    if replaced and not any(CLASS_OF.get(name) is ChangeClass.REPLACE for name in names):
+        # Equal as written and yet another revision: what a ${…} stands for has changed.
+        written = new["source"]
+        yield _field(
+            after, "source", ChangeClass.REPLACE, written, f"{written} (what it stands for has changed)"
+        )
+
+
+def _policy_changes(before: Document[RoutingPolicy], after: Document[RoutingPolicy]) -> Iterator[Change]:
+    old, new = policy_fields(before.value), policy_fields(after.value)
+    for name in _differing(old, new):
+        yield _field(after, name, ChangeClass.LIVE, old[name], new[name])
+
+
+def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
+
+
+def _field(doc: Document[T], name: str, change_class: ChangeClass, old: str, new: str) -> Change:
+    return Change(
+        kind=doc.kind,
+        name=doc.name,
+        change_class=change_class,
+        field=name,
+        old=old,
+        new=new,
+        path=doc.path,
+        line=doc.lines.get(name, doc.lines.get(name.partition(".")[0], 0)),
+    )

@@ -1,16 +1,16 @@
 """The whole way to a catalog, played through with every step succeeding: what `orchestrator plan` prints."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from orchestrator.decide.fold import fold
 from orchestrator.decide.plan import plan
 from orchestrator.decide.serving import serving
-from orchestrator.values.action import Action, Drain, Load, Unload
-from orchestrator.values.event import ActionIssued, CatalogRead, ReplicaLoaded, ReplicaUnloaded
-from orchestrator.values.fleet import Replica, Running
+from orchestrator.values.action import Action, Drain, Load
+from orchestrator.values.event import ActionIssued, CatalogRead, Event, ReplicaLoaded, ReplicaUnloaded
+from orchestrator.values.fleet import Fleet, Phase, Replica, Running
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
 
@@ -32,33 +32,55 @@ class Step:
 def preview(state: State, read: CatalogRead, limits: Limits) -> tuple[Step, ...]:
     """Return the steps that would follow if `read` were adopted now and everything went well.
 
-    The steps come from the same `plan` that the loop follows. Requests under
-    way are taken to end in time.
+    The steps come from the same `plan` that the loop follows. What is under
+    way already is no step of its own, and is taken to end well as soon as it
+    holds the rest up; requests are taken to end in time.
     """
-    state = fold(state, read).state
+    state = _patient(fold(state, read).state)
     steps: list[Step] = []
     for _ in range(MOST_PASSES):
         actions = plan(state, {}, limits, read.at)
-        if not actions:
+        if not actions and not _under_way(state):
             break
         for action in actions:
             steps.append(_step(state, action))
-            state, switched = _succeed(state, action, read.at)
+            state, switched = _issue(state, action, read.at)
+            steps += switched
+        for replica in () if actions else _under_way(state):
+            state, switched = _end(state, replica, read.at)
             steps += switched
     return tuple(steps)
 
 
-def _succeed(state: State, action: Action, at: datetime) -> tuple[State, tuple[Step, ...]]:
-    after = fold(state, ActionIssued(at=at, action=action)).state
-    match action:
-        case Load(replica=name):
-            running = Running(replica=name, socket="", pid=0, pid_started=0.0)
-            after = fold(after, ReplicaLoaded(at=at, replica=name, running=running)).state
-        case Unload(replica=name):
-            after = fold(after, ReplicaUnloaded(at=at, replica=name)).state
-        case Drain():
-            pass
+def _patient(state: State) -> State:
+    """Return the state without the waits for another try of an unload."""
+    replicas = {name: replace(r, not_before=None) for name, r in state.fleet.replicas.items()}
+    return replace(state, fleet=Fleet(replicas=replicas))
+
+
+def _under_way(state: State) -> tuple[Replica, ...]:
+    moving = (Phase.STARTING, Phase.STOPPING)
+    return tuple(replica for replica in state.fleet.replicas.values() if replica.phase in moving)
+
+
+def _issue(state: State, action: Action, at: datetime) -> tuple[State, tuple[Step, ...]]:
+    """Issue `action` and let it succeed at once."""
+    issued = fold(state, ActionIssued(at=at, action=action)).state
+    replica = issued.fleet.replicas.get(action.replica)
+    if replica is None or isinstance(action, Drain):
+        return issued, tuple(_switches(state, issued, action.model))
+    after, _ = _end(issued, replica, at)
     return after, tuple(_switches(state, after, action.model))
+
+
+def _end(state: State, replica: Replica, at: datetime) -> tuple[State, tuple[Step, ...]]:
+    """Let the load or the unload of `replica` succeed."""
+    event: Event = ReplicaUnloaded(at=at, replica=replica.id)
+    if replica.phase is Phase.STARTING:
+        running = Running(replica=replica.id, socket="", pid=0, pid_started=0.0)
+        event = ReplicaLoaded(at=at, replica=replica.id, running=running)
+    after = fold(state, event).state
+    return after, tuple(_switches(state, after, replica.model))
 
 
 def _switches(before: State, after: State, model: str) -> Iterator[Step]:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 MOST_BODY_BYTES: Final = 64 * 1024
+MOST_SECONDS: Final = 24 * 3600
 
 
 class Operations(Protocol):
@@ -42,9 +43,9 @@ def listen(path: Path) -> socket.socket:
     A socket file that a daemon left behind is replaced: the caller holds the
     lock of the state folder, so nobody can be listening on it.
     """
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        path.unlink(missing_ok=True)
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
@@ -88,7 +89,7 @@ async def _answer(operations: Operations, method: str, path: str, body: Json) ->
         case "GET", ["v1", "models", name]:
             return await operations.describe(name)
         case "POST", ["v1", "reload"]:
-            return await operations.reload(_number(body, "wait_s"))
+            return await operations.reload(_seconds(body, "wait_s"))
         case "POST", ["v1", "plan"]:
             return await operations.plan(_text(body, "folder"))
         case "POST", ["v1", "history", "publish"]:
@@ -116,18 +117,21 @@ async def _json_body(receive: Receive) -> Json:
         return {}
     try:
         body = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadBody(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise BadBody("the body must be a JSON object")
     return body
 
 
-def _number(body: Json, key: str) -> float | None:
+def _seconds(body: Json, key: str) -> float | None:
     value = body.get(key)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    raise BadBody(f"{key} must be a number")
+    if value is None:
+        return None
+    # Python's reader knows NaN and Infinity, which no deadline can be.
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_SECONDS:
+        return float(value)
+    raise BadBody(f"{key} must be a number of seconds, at most {MOST_SECONDS}")
 
 
 def _text(body: Json, key: str) -> str | None:
