@@ -1,8 +1,9 @@
 """The child that copies the live file: `python copier.py SOURCE TARGET`; TARGET is made new and private.
 
-A process of its own, because a process that closes *any* handle of a file loses its
-POSIX locks on it: a copy made inside the daemon would open the live file to everybody
-(docs/history.md#two-files). Needs nothing but the standard library, so that it starts fast.
+A process of its own: one that closes *any* handle of a file loses its POSIX locks on it,
+so whoever holds the live file must never read it in passing (docs/history.md#two-files);
+and one that hangs on a bad disk can be ended. Needs nothing but the standard library, so
+that it starts fast.
 """
 
 import contextlib
