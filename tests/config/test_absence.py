@@ -1,10 +1,13 @@
 """When a file that is gone counts as deleted, and when that is held."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from orchestrator.config.absence import Absences
 from orchestrator.config.show import report
+from tests.builders import NOW
 from tests.config.files import ONE, Folder, put
 
 
@@ -161,3 +164,22 @@ def test_a_models_folder_that_is_a_file_is_held(folder: Folder) -> None:
     assert [held.why for held in folder.scan().held] == [
         "the folder cannot be read: Not a directory; still in force: fast"
     ]
+
+
+def test_a_disk_taken_away_is_no_deletion() -> None:
+    """The mount point stays, empty and readable, but on another device."""
+    absences = Absences("models.d")
+    assert not absences.judge({"a"}, {"a"}, lost="", device=1, now=NOW)
+    for _ in range(2):
+        assert not absences.judge({"a"}, set(), lost="", device=2, now=NOW + timedelta(hours=1))
+        assert absences.held is not None
+        assert "on another device than before" in absences.held.why
+    assert not absences.judge({"a"}, {"a"}, lost="", device=2, now=NOW)
+    assert absences.held is None
+
+
+def test_a_clock_set_back_does_not_prolong_an_absence() -> None:
+    absences = Absences("models.d")
+    absences.judge({"a"}, set(), lost="", device=1, now=NOW + timedelta(days=1))
+    assert not absences.judge({"a"}, set(), lost="", device=1, now=NOW)
+    assert absences.judge({"a"}, set(), lost="", device=1, now=NOW + timedelta(seconds=2)) == {"a"}

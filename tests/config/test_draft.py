@@ -255,3 +255,14 @@ def test_a_file_of_noise_is_cut_short() -> None:
     found = model("".join(f"field{i}: 1\n" for i in range(200)))
     assert len(found.problems) == 51
     assert "152 more problems" in found.problems[-1].what
+
+
+def test_items_written_differently_may_be_the_same() -> None:
+    text = "engine: llama-cpp\nsource: demo:tiny\ncapabilities: ['${env:A}', '${env:B}']\n"
+    (problem,) = model(text, around=Surroundings(folder=Path("/"), env={"A": "chat", "B": "chat"})).problems
+    assert problem.what == "capabilities: an item is given twice"
+
+
+def test_a_long_value_is_cut_in_messages() -> None:
+    (problem,) = model(f"engine: {'x' * 500}\nsource: demo:tiny\n").problems
+    assert len(problem.what) < 100

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import random
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from orchestrator.config import contents
+from orchestrator.config.contents import Contents
 from orchestrator.config.follow import Follower
 from orchestrator.config.scan import Scanner
 from orchestrator.values.catalog import Reading
@@ -243,6 +246,27 @@ async def test_a_confirmed_removal_is_obeyed(root: Path) -> None:
         held = await followed.follower.confirm_removal()
         assert [h.path for h in held] == ["models.d"]
         assert not followed.readings[-1].catalog.models
+
+
+async def test_the_end_of_following_waits_for_a_scan_that_is_running(root: Path) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def slowly(path: Path | str, most_bytes: int) -> Contents:
+        reading.set()
+        assert go_on.wait(DEADLINE_S)
+        ended.append("scan")
+        return contents.read(path, most_bytes)
+
+    follower = Follower(Scanner(root, env={}, read=slowly), post=lambda _reading: None, watch="poll")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(follower.run())
+        assert await asyncio.to_thread(reading.wait, DEADLINE_S)
+        running.cancel()
+        tasks.create_task(asyncio.to_thread(go_on.set))
+        await asyncio.wait([running])
+        ended.append("follower")
+    assert ended == ["scan", "follower"]
 
 
 async def test_the_end_of_following_cancels_a_rescan(root: Path) -> None:

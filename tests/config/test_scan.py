@@ -126,6 +126,10 @@ def test_a_file_name_that_is_no_text_is_a_problem_like_any_other(folder: Folder)
     report(folder.scan()).encode()
 
 
+def test_an_empty_folder_gets_a_hint(tmp_path: Path) -> None:
+    assert hints(check(start(tmp_path), {})) == ("models.d/ has no model file, so nothing will be served",)
+
+
 def test_no_such_folder(tmp_path: Path) -> None:
     reading = check(tmp_path / "none", {})
     assert [problem.what for problem in reading.problems] == ["there is no such folder"]

@@ -46,6 +46,16 @@ def test_a_model_that_a_policy_names_may_still_be_deleted(folder: Folder) -> Non
     assert reading.catalog.policies["p"].generation == 1
 
 
+def test_the_fix_lists_the_models_or_says_how_to_add_one(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, fast=ONE)
+    put(folder.policies, "p", POLICY.format(models="zzz"))
+    assert folder.scan().problems[0].fix == "use fast; or add models.d/zzz.yaml"
+    (folder.models / "fast.yaml").unlink()
+    folder.scan()
+    (found,) = folder.scan(after_s=2).problems
+    assert found.fix == "add models.d/zzz.yaml, or name another model"
+
+
 def test_two_new_defaults_are_both_refused(folder: Folder) -> None:
     put(folder.policies, "a", DEFAULT)
     put(folder.policies, "b", DEFAULT)
