@@ -83,9 +83,10 @@ def _header(status: wire.Status, terminal: Terminal, now: datetime) -> list[str]
 
 def _history(history: wire.History) -> list[str]:
     dropped = f", {words.count(history['dropped'], 'fact')} dropped" if history["dropped"] else ""
-    if history["ok"]:
-        return [f"history ok{dropped}"]
     what, *fix = (history["error"] or "no reason given").splitlines()
+    if history["ok"]:
+        # Rows are being stored; an error tells what was wrong, such as a damaged file that was moved aside.
+        return [f"history ok{dropped}: {what}", *fix] if history["error"] else [f"history ok{dropped}"]
     return [f"history not written{dropped}: {what}", *fix]
 
 

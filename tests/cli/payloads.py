@@ -154,6 +154,14 @@ def calm() -> wire.Status:
     return status(model("fast"), model("small", source="demo:small", replicas=[replica("small-1", leases=2)]))
 
 
+def mended() -> wire.Status:
+    """The history is being written again, and what happened to the old file is still worth knowing."""
+    error = "the file was damaged; it was moved aside as live.duckdb.corrupt-20261120T114800Z\n  fix: none is needed"
+    return status(
+        model("fast"), history={"ok": True, "written": 3, "queued": 0, "dropped": 0, "error": error}
+    )
+
+
 def busy() -> wire.Status:
     return status(
         stalled(),

@@ -50,6 +50,7 @@ Case = tuple[str, str, object, Show]
 CASES: list[Case] = [
     ("status_calm", "GET /v1/status", payloads.calm(), _status),
     ("status_busy", "GET /v1/status", payloads.busy(), _status),
+    ("status_mended", "GET /v1/status", payloads.mended(), _status),
     ("status_empty", "GET /v1/status", payloads.status(policies=[]), _status),
     ("describe", "GET /v1/models/quality", payloads.described(), _describe),
     ("plan", "POST /v1/plan", payloads.plan(), _plan),
