@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -17,6 +18,8 @@ from orchestrator.values.fleet import Running
 SAME_START_S: Final = 2.0
 # How long killed processes may take to go, in seconds: freeing many GB of memory takes a while.
 GONE_S: Final = 10.0
+# Of 1000, added to a process's share of the memory: enough to outweigh any daemon.
+OOM_SCORE: Final = 500
 POLL_S: Final = 0.01
 _GONE: Final = frozenset({str(psutil.STATUS_ZOMBIE), str(psutil.STATUS_DEAD)})
 
@@ -29,13 +32,22 @@ def started_at(pid: int) -> float:
         return 0.0
 
 
-def memory_of(running: Running) -> int | None:
-    """Return the resident memory of a live process in bytes; None where it is gone."""
-    process = _live(running)
-    if process is None:
-        return None
+def offer_to_oom_killer(pid: int) -> None:
+    """Let the kernel end this process rather than its supervisor when memory runs out (Linux)."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(OOM_SCORE))
+
+
+def memory_of(child: int) -> int | None:
+    """Return the resident memory of a child of this process in bytes; None where it is gone.
+
+    Its number is enough: until we have heard of its end, nobody else gets it.
+    Its start must not be compared here, because that moves when somebody sets
+    the clock.
+    """
     try:
-        return int(process.memory_info().rss)
+        process = psutil.Process(child)
+        return None if _status(process) in _GONE else int(process.memory_info().rss)
     except psutil.Error:
         return None
 

@@ -13,7 +13,7 @@ from orchestrator.engines.child import Child, Command
 from orchestrator.engines.environment import worker_environment
 from orchestrator.engines.logtail import LogTail
 from orchestrator.engines.probe import Probe
-from orchestrator.engines.processes import memory_of, started_at
+from orchestrator.engines.processes import memory_of, offer_to_oom_killer, started_at
 from orchestrator.engines.sockets import RuntimeFolder, remove
 from orchestrator.engines.sources import path_of
 from orchestrator.errors import (
@@ -124,9 +124,9 @@ class Worker:
 
     def observed(self) -> Running | None:
         """Return what the kernel says of it now; None where it is not ready, or gone."""
-        if self.running is None:
+        if self.running is None or self._child is None or self._child.has_ended:
             return None
-        memory_bytes = memory_of(self.running)
+        memory_bytes = memory_of(self.running.pid)
         return None if memory_bytes is None else replace(self.running, memory_bytes=memory_bytes)
 
     async def _start(self) -> Running:
@@ -141,6 +141,7 @@ class Worker:
                 where=self.spec.name,
                 fix="check the limits on processes and memory",
             ) from None
+        offer_to_oom_killer(self._child.pid)
         if not self.unwanted:
             await self._check_answer(await self._child.answer(), path)
         started = started_at(self._child.pid)

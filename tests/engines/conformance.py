@@ -142,6 +142,19 @@ class EngineConformance:
         assert await rig.processes() == 0
         assert exits.reports == []
 
+    async def test_a_load_during_an_unload_is_a_new_one(self, rig: Rig) -> None:
+        exits = Exits(rig.engine)
+        first = await rig.engine.ensure_loaded("r1", rig.good)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rig.engine.ensure_unloaded("r1"))
+            await asyncio.sleep(0)
+            load = tasks.create_task(rig.engine.ensure_loaded("r1", rig.good))
+        second = load.result()
+        assert second.pid != first.pid
+        assert await rig.answers(second)
+        assert await rig.processes() == 1
+        assert exits.reports == []
+
     async def test_cancelling_a_load_leaves_nothing(self, rig: Rig) -> None:
         async with asyncio.TaskGroup() as tasks:
             load = tasks.create_task(rig.engine.ensure_loaded("r1", rig.good))

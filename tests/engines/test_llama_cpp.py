@@ -151,6 +151,14 @@ async def test_memory_is_the_process_s_own(rig: LlamaCppRig) -> None:
     assert 10_000_000 < seen.memory_bytes < 1_000_000_000
 
 
+async def test_setting_the_clock_does_not_make_a_replica_vanish(
+    rig: LlamaCppRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.engine.ensure_loaded("r1", rig.good)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: 0.0)
+    assert set(await rig.engine.observe()) == {"r1"}
+
+
 async def test_the_socket_is_private_and_goes_with_the_worker(rig: LlamaCppRig) -> None:
     running = await rig.engine.ensure_loaded("r1", rig.good)
     folder = Path(running.socket).parent

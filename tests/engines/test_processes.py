@@ -5,11 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
-from orchestrator.engines.processes import end_leftovers, memory_of, started_at
+from orchestrator.engines.processes import end_leftovers, memory_of, offer_to_oom_killer, started_at
 from orchestrator.values.fleet import Running
 from tests.engines.real_time import REAL_TIME, until
 
@@ -77,20 +78,28 @@ async def test_own_processes_are_spared() -> None:
         assert own.poll() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no such killer elsewhere")
+def test_a_worker_is_offered_to_the_oom_killer_before_its_daemon() -> None:
+    with process(COMMAND) as worker:
+        offer_to_oom_killer(worker.pid)
+        assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "500\n"
+    offer_to_oom_killer(worker.pid)  # gone: nothing to do
+
+
 async def test_what_is_gone_needs_nothing() -> None:
     with process(COMMAND) as left:
         gone = running(left.pid)
     assert started_at(gone.pid) == 0.0
-    assert memory_of(gone) is None
+    assert memory_of(gone.pid) is None
     await end_leftovers([gone], command=COMMAND, own=[])
 
 
 async def test_a_zombie_counts_as_gone() -> None:
     with process(COMMAND) as left:
         seen = running(left.pid)
-        assert memory_of(seen) is not None
+        assert memory_of(seen.pid) is not None
         left.terminate()
         await until(lambda: is_gone(left.pid))
-        assert memory_of(seen) is None
+        assert memory_of(seen.pid) is None
         async with asyncio.timeout(2.0):
             await end_leftovers([seen], command=COMMAND, own=[])
