@@ -156,7 +156,7 @@ def calm() -> wire.Status:
 
 def mended() -> wire.Status:
     """The history is being written again, and what happened to the old file is still worth knowing."""
-    error = "the file was damaged; it was moved aside as live.duckdb.corrupt-20261120T114800Z\n  fix: none is needed"
+    error = "the file was damaged; it was moved aside as live.duckdb.corrupt-1\n  fix: none is needed"
     return status(
         model("fast"), history={"ok": True, "written": 3, "queued": 0, "dropped": 0, "error": error}
     )
