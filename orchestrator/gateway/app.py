@@ -19,6 +19,7 @@ from orchestrator.values.settings import Settings
 MODELS: Final = "/v1/models"
 HEALTH: Final = "/health"
 READY: Final = "/ready"
+LONGEST_SHOWN: Final = 200
 POSTS: Final[Mapping[str, Endpoint]] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 GETS: Final = (MODELS, HEALTH, READY)
 
@@ -121,7 +122,7 @@ def _no_such_path(path: str) -> RequestError:
     near = [name for name in known if name == "/v1" + path.rstrip("/") or name == path.rstrip("/")]
     near = near or difflib.get_close_matches(path, known, n=1)
     return RequestError(
-        f"there is no {path}" + (f"; did you mean {near[0]}?" if near else ""),
+        f"there is no {path[:LONGEST_SHOWN]}" + (f"; did you mean {near[0]}?" if near else ""),
         status=404,
         code="path_not_found",
         fix=f"use one of: {', '.join(known)}; the base URL of a client ends in /v1",

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from orchestrator.errors import RequestError
 from orchestrator.values.spec import Sampling
 
 # Where the client limits the answer under either name, the file's default limit does not apply.
-MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens")
+MAX_TOKENS_NAMES: Final = ("max_tokens", "max_completion_tokens")
+# No file has a longer name; what is longer would only swell errors and history.
+LONGEST_NAME: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,7 @@ class Endpoint:
     generates: bool
 
 
-ENDPOINTS = (
+ENDPOINTS: Final = (
     Endpoint(name="chat", path="/v1/chat/completions", capability="chat", generates=True),
     Endpoint(name="completions", path="/v1/completions", capability="completion", generates=True),
     Endpoint(name="embeddings", path="/v1/embeddings", capability="embedding", generates=False),
@@ -55,6 +57,13 @@ def parse(body: bytes, *, generates: bool) -> Ask:
             code="model_missing",
             param="model",
             fix='add "model": a name of GET /v1/models, or "auto"',
+        )
+    if len(requested) > LONGEST_NAME:
+        raise RequestError(
+            f"`model` is longer than {LONGEST_NAME} characters",
+            status=400,
+            code="invalid_model",
+            param="model",
         )
     stream = fields.get("stream") if generates else None
     if stream is not None and not isinstance(stream, bool):

@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._buffered_bytes = 0
         self._has_head = False
         self._complete = True
+        self._kept = False
         self._paused = False
 
     @property
@@ -43,9 +44,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """True where the last answer is complete and both sides want to go on."""
-        kept = self._parser is None or self._parser.should_keep_alive()
-        return self._complete and kept and self.is_open
+        """True where the last answer has been read to its end and both sides want to go on."""
+        return self._complete and not self._pieces and self._kept and self.is_open
 
     def send(self, request: bytes) -> None:
         """Begin a request; `head` and `readany` give its answer."""
@@ -140,6 +140,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._parser is not None:
             self.status = self._parser.get_status_code()
+            self._kept = self._parser.should_keep_alive()  # the parser forgets it at the message's end
         self._has_head = True
 
     def on_body(self, body: bytes) -> None:

@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ EXPOSED: Final = ", ".join([*HEADER_NAMES, "retry-after"]).encode()
 Headers = list[tuple[bytes, bytes]]
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """True where `host`, a name or an address without a port, can only mean this machine."""
     if host.lower() == "localhost":

@@ -74,6 +74,7 @@ class StandIn:
         self.socket = socket
         self.behaviour = behaviour
         self.bodies: list[dict[str, Any]] = []
+        self.accepted = 0
         self.asked = asyncio.Event()  # set when the first request has come
         self.lonely = asyncio.Event()  # set when the last connection has gone
         self._writers: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
@@ -87,6 +88,7 @@ class StandIn:
         task = asyncio.current_task()
         assert task is not None
         self._writers[writer] = task
+        self.accepted += 1
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while not writer.is_closing():

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import RequestError
@@ -28,6 +28,7 @@ BAD = [
     ("no model", b"{}", "model_missing"),
     ("a model that is no string", b'{"model":3}', "model_missing"),
     ("an empty model", b'{"model":""}', "model_missing"),
+    ("a model that no file could have", b'{"model":"' + b"x" * 256 + b'"}', "invalid_model"),
     ("stream is no boolean", b'{"model":"a","stream":"yes"}', "invalid_type"),
     ("stream_options is no object", b'{"model":"a","stream":true,"stream_options":[]}', "invalid_type"),
 ]
@@ -74,9 +75,11 @@ def test_embeddings_know_neither_sampling_nor_streams() -> None:
     assert not parse(json.dumps(body).encode(), generates=False).stream
 
 
-@given(
-    st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
-)
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(max_size=20), JSON, max_size=5))
 def test_every_other_field_reaches_the_worker_unchanged(fields: dict[str, object]) -> None:
     fields = {name: value for name, value in fields.items() if name not in ("stream", "stream_options")}
     body = fields | {"model": "fast"}

@@ -1,6 +1,7 @@
 """The request path against a worker whose answers the test writes."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -335,6 +336,31 @@ async def test_a_body_that_does_not_come_is_408() -> None:
         assert (await running.history.next()).status == 408
 
 
+async def test_a_client_that_does_not_read_holds_its_worker_no_longer_than_the_deadline() -> None:
+    left = asyncio.Event()
+
+    async def behave(call: Call) -> None:
+        await call.head()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await call.chunk(TOKEN * 1000)
+        left.set()
+
+    async with (
+        worker(behave) as upstream,
+        gateway(table(route(socket=upstream.socket)), request_deadline_s=0.3, hang_deadline_s=0.1) as running,
+    ):
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
+        body = json.dumps({"model": "fast", "messages": HELLO, "stream": True}).encode()
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        async with asyncio.timeout(5):
+            await left.wait()
+        fact = await running.history.next()
+        assert (fact.status, fact.error) == (200, "deadline_exceeded")
+        writer.close()
+
+
 def dies(*, before: int, then: Behaviour, after_head: bool = False) -> Behaviour:
     """A worker that dies under its first requests and then behaves."""
 
@@ -442,6 +468,15 @@ async def test_a_socket_that_stays_gone_is_503_with_the_reason() -> None:
         reply = await running.chat()
         assert (reply.status, reply.code) == (503, "model_not_ready")
         assert "its worker does not answer" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(("stream", "answer"), [(True, streaming), (False, plain)])
+async def test_a_connection_to_the_worker_is_used_again(stream: bool, answer: Behaviour) -> None:  # noqa: FBT001 (a parameter)
+    async with worker(answer) as upstream, gateway(table(route(socket=upstream.socket))) as running:
+        for _ in range(3):
+            await running.chat(stream=stream)
+            await running.history.next()
+        assert upstream.accepted == 1
 
 
 async def test_an_idle_connection_that_the_worker_closed_costs_the_client_nothing() -> None:
