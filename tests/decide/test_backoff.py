@@ -3,14 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.decide.backoff import CAP_S, LOOP_FAILURES, LOOP_WINDOW_S, STABLE_S, delay_s, reject
 from orchestrator.values.state import Rejection
 from tests.builders import NOW, rejection
 
-DRAWS = st.floats(0, 1, exclude_max=True)
+DRAWS = st.floats(0, 1 - 1e-9)  # a draw still nearer to 1 is rounded up to it
 FAILURES = st.integers(1, 5000)
 
 
@@ -124,6 +124,7 @@ def test_a_terminal_failure_is_given_up_at_once_and_keeps_its_own_words() -> Non
         assert found.terminal
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.floats(0, 2000), st.none() | st.floats(0, 200), st.booleans(), DRAWS), min_size=1)
 )

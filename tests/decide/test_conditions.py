@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from orchestrator.values.catalog import Held, Problem
 from orchestrator.values.condition import Condition, ConditionType, Truth
 from orchestrator.values.fleet import Replica
 from orchestrator.values.spec import ModelSpec, ModelState
-from orchestrator.values.state import ModelRecord
+from orchestrator.values.state import ModelRecord, Rejection
 from tests.builders import NOW, model, rejection, replica, spec
 
 ACCEPTED, FETCHED, READY = ConditionType.ACCEPTED, ConditionType.FETCHED, ConditionType.READY
@@ -29,10 +30,10 @@ AS_ASKED = (FALSE, "AsAsked", "it is as its file asks")
 Finding = tuple[Truth, str, str]
 
 
-def record(wanted: ModelSpec | None = OLD, **changes: object) -> ModelRecord:
+def record(wanted: ModelSpec | None = OLD, **changes: Any) -> ModelRecord:  # noqa: ANN401 (any field)
     return replace(
         ModelRecord(name="fast", document=model(wanted, generation=4) if wanted else None),
-        **changes,  # type: ignore[arg-type] (any field of the record)
+        **changes,
     )
 
 
@@ -49,7 +50,7 @@ def r(value: ModelSpec, phase: str, why: str = "its file asks for it") -> Replic
     return replica(value, phase=phase, why=why)
 
 
-def failed(value: ModelSpec, **changes: object) -> dict[str, object]:
+def failed(value: ModelSpec, **changes: Any) -> dict[str, Rejection]:  # noqa: ANN401 (any field)
     return {value.launch: rejection(value, **changes)}
 
 
