@@ -82,7 +82,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
 def _add_weights(writer: gguf.GGUFWriter, shape: Shape, kind: str, random: np.random.Generator) -> None:
     def matrix(name: str, rows: int, columns: int) -> None:
         # Large enough that the layers say more than the last token does: else it repeats for ever.
-        scale = 0.02 if name.startswith("token_embd") else 1.5 / columns**0.5
+        scale = 0.02 if name.startswith("token_embd") else 0.8 / columns**0.5
         weights = random.standard_normal((rows, columns), np.float32) * np.float32(scale)
         if kind == "q8_0":
             quantised = gguf.quants.quantize(weights, gguf.GGMLQuantizationType.Q8_0)

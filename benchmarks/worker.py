@@ -11,8 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.random_gguf import Shape, write
 from orchestrator.workers.frames import Launch, Ready, decode_report, encode_launch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A worker that answers on `socket`."""
+
+    socket: str
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds it has used; what others do on the machine hardly changes them."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +52,8 @@ def cached_model(name: str, shape: Shape, kind: str) -> Path:
 
 
 @contextmanager
-def worker(path: Path, *, context: int, parallel: int, threads: int | None) -> Iterator[str]:
-    """Run a worker child; yields its socket."""
+def worker(path: Path, *, context: int, parallel: int, threads: int | None) -> Iterator[Served]:
+    """Run a worker child."""
     with tempfile.TemporaryDirectory(prefix="ob") as folder:
         socket = f"{folder}/w.sock"
         launch = Launch(
@@ -54,7 +69,7 @@ def worker(path: Path, *, context: int, parallel: int, threads: int | None) -> I
             if not isinstance(report, Ready):
                 raise SystemExit(f"the worker did not start: {report.message}")
             try:
-                yield socket
+                yield Served(socket=socket, process=psutil.Process(child.pid))
             finally:
                 child.kill()
 
