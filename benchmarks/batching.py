@@ -2,8 +2,8 @@
 
 Prints the ratio on a memory-bound model, by the clock and by the worker's CPU time; the share of greedy
 answers that equal the unbatched ones, and how close the two likeliest tokens were where the others part; and
-what serving costs per token on top of decoding. `--check` exits with 1 where the ratio is under 1.5, or an answer
-differs by more than a near-tie.
+what serving costs per token on top of decoding. `--check` exits with 1 where the ratio is under 1.5, or an
+answer differs by more than a near-tie.
 """
 
 import argparse
@@ -75,10 +75,8 @@ def batching(path: Path, *, rounds: int, tokens: int, threads: int | None) -> tu
             once = measured(at_once, served, asked, tokens)
             ratios.append(once.tokens_per_s / row.tokens_per_s)
             cpu_ratios.append(once.tokens_per_cpu_s / row.tokens_per_cpu_s)
-            print(
-                f"  round {number + 1}: in a row {row.tokens_per_s:.1f}, at once {once.tokens_per_s:.1f} tok/s: "
-                f"x{ratios[-1]:.2f}; by CPU time x{cpu_ratios[-1]:.2f}"
-            )
+            speeds = f"in a row {row.tokens_per_s:.1f} tok/s, at once {once.tokens_per_s:.1f}"
+            print(f"  round {number + 1}: {speeds}: x{ratios[-1]:.2f}; by CPU time x{cpu_ratios[-1]:.2f}")
             for prompt, alone, batched in zip(asked, row.texts, once.texts, strict=True):
                 equal += alone == batched
                 if alone != batched:
