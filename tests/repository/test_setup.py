@@ -18,7 +18,8 @@ COPIED = ("pyproject.toml", "requirements.lock", "requirements-dev.lock", "tools
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
-    shutil.copytree(ROOT / "tools" / "environment", root / "tools" / "environment")
+    without_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "tools" / "environment", root / "tools" / "environment", ignore=without_caches)
     for name in COPIED:
         shutil.copy(ROOT / name, root / name)
     return root
