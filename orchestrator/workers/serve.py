@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ _MOST_SEQUENCES: Final = 64
 def main() -> None:
     """Load, serve, and leave by `os._exit`: nothing may keep the process alive, not even a decode."""
     began_s = time.monotonic()
+    faulthandler.enable()  # a crash in native code leaves its stack on standard error
     report_fd = take_stdout()
     os.umask(0o077)
     die_with_parent()

@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import math
 import struct
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx2
@@ -14,6 +16,7 @@ import pytest
 
 from orchestrator import demo
 from orchestrator.workers.frames import Ready
+from orchestrator.workers.serve import QUEUE_LIMIT
 from tests.workers.child import Client, client_of, launch_of, report, start, stop
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (the plugin's signature): other processes' time is real
@@ -296,6 +299,63 @@ async def test_a_client_that_leaves_frees_its_slot(models: Path, folder: Path) -
             ] == 2
     finally:
         stop(child)
+
+
+async def test_a_queue_without_end_is_refused_with_a_time_to_come_back(models: Path, folder: Path) -> None:
+    launch = launch_of(models / "slow.gguf", folder, context=4096, parallel=1)
+    child = start(launch)
+    try:
+        assert isinstance(report(child), Ready)
+        async with client_of(launch.socket) as client, asyncio.TaskGroup() as tasks:
+            body = {"prompt": "go", "max_tokens": 4000, "ignore_eos": True}
+            waiting = [
+                tasks.create_task(client.stream("/v1/completions", body)) for _ in range(QUEUE_LIMIT + 1)
+            ]
+            await client.health_when(active=1, queued=QUEUE_LIMIT)
+            refused = await client.post("/v1/completions", body)
+            assert (refused.status, refused.body["error"]["code"]) == (503, "queue_full")
+            assert refused.headers["Retry-After"] == "1"
+            for stream in waiting:
+                stream.cancel()
+            await client.health_when(active=0, queued=0)
+    finally:
+        stop(child)
+
+
+async def test_a_storm_of_every_kind_of_request_leaves_nothing_behind(tiny: Client) -> None:
+    random = Random(7)  # noqa: S311 (a test's dice)
+
+    async def one(number: int) -> None:
+        kind = random.choice(["whole", "stream", "leave", "leave", "json", "stop", "embed", "bad"])
+        body: dict[str, Any] = {
+            "prompt": f"{number % 9} storm {number}",
+            "seed": number,
+            "max_tokens": random.randint(1, 300),
+        }
+        if kind == "json":
+            body = {
+                "messages": [{"role": "user", "content": "x"}],
+                "response_format": {"type": "json_object"},
+            }
+            assert (await tiny.post("/v1/chat/completions", body, max_tokens=40)).status == 200
+        elif kind == "embed":
+            assert (await tiny.post("/v1/embeddings", {"input": ["a"] * random.randint(1, 30)})).status == 200
+        elif kind == "bad":
+            assert (await tiny.post("/v1/completions", {"prompt": [number * 999 + 999]})).status == 400
+        elif kind == "leave":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(random.random() / 10):
+                    await tiny.stream("/v1/completions", body, ignore_eos=True)
+        elif kind == "stream":
+            assert (await tiny.stream("/v1/completions", body, ignore_eos=True)).done
+        else:
+            stop = ["ab", "é"] if kind == "stop" else None
+            assert (await tiny.post("/v1/completions", body, stop=stop)).status == 200
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(200):
+            tasks.create_task(one(number))
+    await tiny.health_when(active=0, queued=0)
 
 
 async def test_the_official_client_understands_every_answer(tiny_socket: str) -> None:
