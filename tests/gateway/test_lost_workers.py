@@ -103,6 +103,20 @@ async def test_a_worker_that_dies_after_the_end_mark_has_answered() -> None:
         assert (fact.status, fact.error) == (200, "")
 
 
+async def test_what_comes_after_the_end_mark_is_not_passed_on() -> None:
+    async def behave(call: Call) -> None:
+        await call.head()
+        await call.chunk(TOKEN + DONE)
+        await call.chunk(TOKEN)
+        await call.end()
+
+    async with worker(behave) as upstream, gateway(table(route(socket=upstream.socket))) as running:
+        for _ in range(2):
+            assert (await running.chat(stream=True)).content == TOKEN + DONE
+            assert (await running.history.next()).error == ""
+        assert upstream.accepted == 1
+
+
 async def test_a_request_to_a_socket_that_is_gone_goes_to_the_next_replica() -> None:
     async with worker(plain) as upstream, gateway(table(route(socket="/nowhere/w.sock"))) as running:
         news = asyncio.Event()
@@ -137,7 +151,9 @@ async def test_an_idle_connection_that_the_worker_closed_costs_the_client_nothin
     async with worker(plain) as upstream, gateway(table(route(socket=upstream.socket))) as running:
         assert (await running.chat()).status == 200
         await upstream.kill()
-        assert (await running.chat()).status == 200
+        reply = await running.chat()
+        assert (reply.status, reply.headers["x-orchestrator-why"]) == (200, "named by the request")
+        assert running.leases.suspects == []
 
 
 async def test_the_pool_of_a_replaced_replica_is_closed() -> None:
