@@ -44,10 +44,12 @@ class Tap:
         return b"".join(event for event in _events(data) if self._passes(event))
 
     def rest(self) -> bytes:
-        """Return what is still held back once the stream has ended."""
-        return self._held
+        """Return what is still held back once the stream has ended; nothing comes after its end mark."""
+        return b"" if self.done else self._held
 
     def _passes(self, event: bytes) -> bool:
+        if self.done:
+            return False
         payload = _payload(event)
         if payload == b"[DONE]":
             self.done = True

@@ -112,6 +112,11 @@ def test_counts_on_an_event_with_text_are_read_and_the_event_passes() -> None:
     assert tap.usage == COUNTS
 
 
+def test_nothing_passes_after_the_end_mark() -> None:
+    tap = Tap(keep_usage=True)
+    assert pour(tap, [token("a") + DONE + token("b") + b"data: c"]) == token("a") + DONE
+
+
 def test_null_usage_is_no_usage() -> None:
     chunk = event({"choices": [], "usage": None})
     tap = Tap(keep_usage=False)
