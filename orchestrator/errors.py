@@ -2,6 +2,7 @@
 
 OrchestratorError
 ├── ConfigError            the files cannot be read or do not make sense
+├── AddressUnavailable     the address to listen on is taken or not ours; that may pass
 ├── StateError             the state folder is unusable or already in use
 ├── EngineError            an engine could not do what it was asked
 │   ├── EngineUnknown      no engine has that name                       (terminal)
@@ -40,6 +41,10 @@ class OrchestratorError(Exception):
 
 
 class ConfigError(OrchestratorError):
+    pass
+
+
+class AddressUnavailable(OrchestratorError):
     pass
 
 

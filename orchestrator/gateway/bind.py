@@ -3,7 +3,7 @@
 import errno
 import socket
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import AddressUnavailable, ConfigError
 from orchestrator.gateway.guard import is_loopback
 from orchestrator.values.settings import Settings
 
@@ -31,7 +31,7 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     """Return a socket that listens on the address; connections queue until a server takes them.
 
     Raises:
-        ConfigError: the address is not ours, or the port is taken or privileged.
+        AddressUnavailable: the address is not ours, or the port is taken or privileged.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -52,15 +52,15 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _explained(error: OSError, host: str, port: int) -> ConfigError:
+def _explained(error: OSError, host: str, port: int) -> AddressUnavailable:
     match error.errno:
         case errno.EADDRINUSE:
-            return ConfigError(
+            return AddressUnavailable(
                 f"port {port} on {host} is taken by another program",
                 fix="stop it, or choose another port with `listen:` in orchestrator.yaml or `--port`",
             )
         case errno.EACCES:
-            return ConfigError(
+            return AddressUnavailable(
                 f"port {port} on {host} may not be opened by this user",
                 fix=f"choose a port from {FIRST_UNPRIVILEGED_PORT} up with `listen:` in orchestrator.yaml "
                 "or `--port`",
@@ -68,14 +68,14 @@ def _explained(error: OSError, host: str, port: int) -> ConfigError:
         case errno.EADDRNOTAVAIL:
             return _not_ours(host)
         case _:
-            return ConfigError(
+            return AddressUnavailable(
                 f"cannot listen on {host} port {port}: {error.strerror}",
                 fix="change `listen:` in orchestrator.yaml",
             )
 
 
-def _not_ours(host: str) -> ConfigError:
-    return ConfigError(
+def _not_ours(host: str) -> AddressUnavailable:
+    return AddressUnavailable(
         f"'{host}' is not an address of this machine",
         fix="set `listen:` in orchestrator.yaml to 127.0.0.1, or to an address that this machine has",
     )

@@ -344,7 +344,7 @@ def test_a_taken_port_is_one_clear_line(home: House) -> None:
     other = House(root=home.root / "other")
     other.root.mkdir()
     refused = other.run("run", "--config", str(home.config), "--port", str(home.port))
-    assert refused.returncode == 78
+    assert refused.returncode == 1
     assert f"port {home.port} on 127.0.0.1 is taken" in refused.stderr
     assert "Traceback" not in refused.stderr
 

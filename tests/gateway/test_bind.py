@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import AddressUnavailable, ConfigError
 from orchestrator.gateway.bind import bind_tcp, refuse_open_bind
 from orchestrator.values.settings import Settings
 
@@ -37,7 +37,7 @@ def test_a_bound_socket_takes_connections_before_anything_serves_it(taken: int) 
 
 
 def test_a_taken_port_is_named_with_the_fix(taken: int) -> None:
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(AddressUnavailable) as raised:
         bind_tcp("127.0.0.1", taken)
     assert f"port {taken} on 127.0.0.1 is taken" in raised.value.what
     assert "`listen:` in orchestrator.yaml or `--port`" in raised.value.fix
@@ -50,7 +50,7 @@ def test_localhost_is_where_most_clients_look_for_it() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.name.invalid", "a" * 300])
 def test_an_address_that_is_not_ours_is_named(host: str) -> None:
-    with pytest.raises(ConfigError, match="is not an address of this machine"):
+    with pytest.raises(AddressUnavailable, match="is not an address of this machine"):
         bind_tcp(host, 0)
 
 
@@ -60,7 +60,7 @@ def test_a_privileged_port_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(socket, "socket", type("Refusing", (socket.socket,), {"bind": refuse}))
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(AddressUnavailable) as raised:
         bind_tcp("127.0.0.1", 80)
     assert "port 80 on 127.0.0.1 may not be opened by this user" in raised.value.what
     assert "1024" in raised.value.fix
@@ -71,5 +71,5 @@ def test_any_other_failure_keeps_the_systems_words(monkeypatch: pytest.MonkeyPat
         raise OSError(105, "No buffer space available")
 
     monkeypatch.setattr(socket, "socket", type("Refusing", (socket.socket,), {"bind": refuse}))
-    with pytest.raises(ConfigError, match="No buffer space available"):
+    with pytest.raises(AddressUnavailable, match="No buffer space available"):
         bind_tcp("127.0.0.1", 80)
