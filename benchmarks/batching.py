@@ -141,9 +141,8 @@ def serving_cost(path: Path, *, rounds: int, tokens: int) -> None:
             streamed = (served.cpu_s() - began_cpu_s) / tokens * 1e6
             clock = (time.perf_counter() - began_s) / tokens * 1e6
             costs.append(streamed - alone)
-            print(
-                f"  CPU us/token: decoding alone {alone:.1f}, streamed {streamed:.1f} (by the clock {clock:.1f})"
-            )
+            cpu = f"decoding alone {alone:.1f}, streamed {streamed:.1f}"
+            print(f"  CPU us/token: {cpu} (by the clock {clock:.1f})")
     print(f"  serving costs {statistics.median(costs):.1f} us of CPU time per token (median)")
 
 

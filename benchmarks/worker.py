@@ -43,7 +43,9 @@ def cached_model(name: str, shape: Shape, kind: str) -> Path:
     """Return a random-weight file, written once and kept."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator-benchmarks"
     root.mkdir(parents=True, exist_ok=True)
-    path = root / f"{name}-{shape.dim}x{shape.layers}x{shape.vocab}-{kind}.gguf"
+    path = (
+        root / f"{name}-{shape.dim}x{shape.layers}x{shape.vocab}-{kind}-2.gguf"
+    )  # 2: of the weights' recipe
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
         write(part, shape, kind=kind)
