@@ -109,7 +109,7 @@ class RequestError(OrchestratorError):
         retry_after_s: seconds for a `Retry-After` header, where trying again makes sense.
     """
 
-    def __init__(  # noqa: PLR0913 (all but the first by name, as the answer has them)
+    def __init__(
         self,
         what: str,
         *,
