@@ -1,0 +1,57 @@
+"""What the daemon says once it is ready."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.control.greeting import greeting, hints
+from orchestrator.control.operations import Facts
+from tests.gateway.fakes import route, table
+
+FACTS = Facts(
+    version="1",
+    pid=1,
+    started_at=datetime(2026, 11, 20, tzinfo=UTC),
+    address="http://127.0.0.1:11435",
+    config_folder=Path("/etc/orchestrator"),
+    state_folder=Path("/var/lib/orchestrator"),
+)
+BODY = """'{"model": "fast", "messages": [{"role": "user", "content": "Is 7 greater than 3?"}]}'"""
+READY, ALSO = route("quality", "/run/q.sock"), route("fast", "/run/f.sock")
+WAITING = route("third", unready="it was given up: there is no such file")
+
+
+def test_the_first_line_has_the_address_and_the_models_in_order() -> None:
+    assert greeting(FACTS, table(READY, ALSO), took_s=1.26) == [
+        "ready: http://127.0.0.1:11435 after 1.3 s; models: fast, quality"
+    ]
+
+
+def test_models_that_do_not_serve_say_why() -> None:
+    assert greeting(FACTS, table(WAITING, READY), took_s=0) == [
+        "ready: http://127.0.0.1:11435 after 0.0 s; models: quality",
+        "not ready: third: it was given up: there is no such file",
+    ]
+
+
+def test_a_daemon_without_models_says_so() -> None:
+    assert greeting(FACTS, table(), took_s=0) == [
+        "ready: http://127.0.0.1:11435 after 0.0 s; models: none yet"
+    ]
+
+
+def test_hints_are_commands_that_work_as_they_stand() -> None:
+    assert hints(FACTS, table(READY, ALSO), state_folder=None) == [
+        "try next, in another terminal:",
+        "  orchestrator status",
+        "  orchestrator chat",
+        f"  curl http://127.0.0.1:11435/v1/chat/completions -H 'Content-Type: application/json' -d {BODY}",
+        "  orchestrator status --watch    # and edit a file in /etc/orchestrator/models.d",
+    ]
+
+
+def test_a_state_folder_of_its_own_is_named_and_quoted() -> None:
+    told = hints(FACTS, table(), state_folder=Path("/srv/my state"))
+    assert told[1] == "  orchestrator status --state '/srv/my state'"
+    assert told[2] == "  orchestrator chat --state '/srv/my state'"
+    assert told[4].startswith("  orchestrator status --state '/srv/my state' --watch")
+    assert '"model": "MODEL"' in told[3]

@@ -1,0 +1,208 @@
+"""Actions meet an engine: every outcome comes back as an event, and nothing else gets out."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from orchestrator import clock
+from orchestrator.control.perform import Performer
+from orchestrator.engines.fake import FakeEngine
+from orchestrator.errors import EngineError, LoadFailed, ReplicaDied, SourceNotFound
+from orchestrator.values.action import Load, Unload
+from orchestrator.values.event import Event, ReplicaLoaded, ReplicaLost, ReplicaUnloaded, UnloadFailed
+from orchestrator.values.spec import ModelSpec
+from tests.builders import NOW, spec
+
+TINY = spec(location="tiny")
+LOAD = Load(model="fast", replica="r1", spec=TINY, why="")
+UNLOAD = Unload(model="fast", replica="r1", engine="llama-cpp", why="")
+
+
+@pytest.fixture(autouse=True)
+def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: NOW + timedelta(seconds=asyncio.get_running_loop().time()))
+
+
+class Bench:
+    def __init__(self, engine: FakeEngine | None = None) -> None:
+        self.engine = engine or FakeEngine()
+        self.events: list[Event] = []
+        self.performer = Performer({self.engine.name: self.engine}, self.events.append)
+
+    async def perform(self, *actions: Load | Unload) -> None:
+        """Start the actions and wait until nothing is under way."""
+        async with asyncio.TaskGroup() as tasks:
+            for action in actions:
+                self.performer.start(tasks, action)
+
+    @property
+    def kinds(self) -> list[type[Event]]:
+        return [type(event) for event in self.events]
+
+
+def elapsed_s(event: Event) -> float:
+    return (event.at - NOW).total_seconds()
+
+
+async def test_a_load_fetches_loads_and_says_where_it_runs() -> None:
+    bench = Bench(FakeEngine(load_s=3))
+    began = asyncio.get_running_loop().time()
+    await bench.perform(LOAD)
+    (event,) = bench.events
+    assert isinstance(event, ReplicaLoaded)
+    assert (event.replica, event.running.replica) == ("r1", "r1")
+    assert event.running == (await bench.engine.observe())["r1"]
+    assert elapsed_s(event) == pytest.approx(began + 3)
+    assert bench.engine.calls == [("fetch", "fast"), ("load", "r1")]
+
+
+async def test_an_unload_ends_the_replica_and_says_so() -> None:
+    bench = Bench()
+    await bench.perform(LOAD)
+    await bench.perform(UNLOAD)
+    assert bench.events[1:] == [ReplicaUnloaded(at=clock.now(), replica="r1")]
+    assert bench.engine.alive == 0
+
+
+async def test_an_unload_of_what_is_gone_already_is_well() -> None:
+    bench = Bench()
+    await bench.perform(UNLOAD)
+    assert bench.kinds == [ReplicaUnloaded]
+
+
+def refuse_fetch(engine: FakeEngine, error: EngineError) -> None:
+    engine.refuse_fetch("tiny", error)
+
+
+def refuse_load(engine: FakeEngine, error: EngineError) -> None:
+    engine.refuse_load("tiny", error)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "error", "expected"),
+    [
+        (
+            refuse_fetch,
+            SourceNotFound("no such file", where="fast"),
+            ("SourceNotFound", "no such file", True),
+        ),
+        (refuse_load, LoadFailed("it broke", fix="mend it"), ("LoadFailed", "it broke", False)),
+    ],
+)
+async def test_a_failure_of_the_engine_is_an_event_with_its_cause(
+    refuse: Callable[[FakeEngine, EngineError], None], error: EngineError, expected: tuple[str, str, bool]
+) -> None:
+    bench = Bench()
+    refuse(bench.engine, error)
+    await bench.perform(LOAD)
+    (event,) = bench.events
+    assert isinstance(event, ReplicaLost)
+    assert (event.replica, event.reason, event.message, event.terminal) == ("r1", *expected)
+    assert event.at == clock.now()
+    assert 0 <= event.draw < 1
+
+
+async def test_failures_are_spread_by_chance() -> None:
+    bench = Bench()
+    for _ in range(10):
+        bench.performer.lost("r1", LoadFailed("it broke"))
+    draws = {event.draw for event in bench.events if isinstance(event, ReplicaLost)}
+    assert len(draws) == 10
+
+
+class Buggy(FakeEngine):
+    """Fails in ways that an engine must not."""
+
+    async def ensure_loaded(self, replica: str, spec: ModelSpec) -> object:  # type: ignore[override]
+        raise ZeroDivisionError(f"{replica} {spec.name}")
+
+    async def ensure_unloaded(self, replica: str) -> None:
+        raise ZeroDivisionError(replica)
+
+
+async def test_a_bug_in_an_engine_is_an_event_and_harms_no_other_action(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(Buggy())
+    await bench.perform(LOAD)
+    (event,) = bench.events
+    assert isinstance(event, ReplicaLost)
+    assert (event.reason, event.message, event.terminal) == ("Bug", "ZeroDivisionError: r1 fast", False)
+    assert "load of r1 failed in a way nobody thought of" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_an_unload_that_fails_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(Buggy())
+    await bench.perform(UNLOAD)
+    assert bench.events == [UnloadFailed(at=clock.now(), replica="r1", message="r1")]
+    assert "unload of r1 failed" in caplog.text
+
+
+async def test_an_engine_that_nobody_has_is_terminal_and_names_those_there_are() -> None:
+    bench = Bench()
+    await bench.perform(Load(model="fast", replica="r1", spec=spec(engine="mlx"), why=""))
+    (event,) = bench.events
+    assert isinstance(event, ReplicaLost)
+    assert (event.reason, event.message, event.terminal) == (
+        "EngineUnknown",
+        "there is no engine 'mlx'",
+        True,
+    )
+
+
+async def test_an_unload_calls_off_the_load_and_only_the_unload_is_told() -> None:
+    bench = Bench(FakeEngine(load_s=60))
+    async with asyncio.TaskGroup() as tasks:
+        bench.performer.start(tasks, LOAD)
+        await asyncio.sleep(5)
+        assert bench.engine.alive == 1
+        began = asyncio.get_running_loop().time()
+        bench.performer.start(tasks, UNLOAD)
+    assert bench.kinds == [ReplicaUnloaded]
+    assert asyncio.get_running_loop().time() - began < 1
+    assert bench.engine.alive == 0
+
+
+async def test_an_unload_in_the_same_instant_as_the_load_calls_it_off() -> None:
+    bench = Bench(FakeEngine(load_s=60))
+    await bench.perform(LOAD, UNLOAD)
+    assert bench.kinds[-1] is ReplicaUnloaded
+    assert ReplicaLoaded not in bench.kinds
+    assert bench.engine.alive == 0
+
+
+async def test_calling_off_one_load_leaves_the_others_alone() -> None:
+    bench = Bench(FakeEngine(load_s=10))
+    async with asyncio.TaskGroup() as tasks:
+        bench.performer.start(tasks, LOAD)
+        bench.performer.start(tasks, Load(model="fast", replica="r2", spec=TINY, why=""))
+        await asyncio.sleep(1)
+        bench.performer.start(tasks, UNLOAD)
+    assert [(type(e), e.replica) for e in bench.events if isinstance(e, ReplicaLoaded | ReplicaUnloaded)] == [
+        (ReplicaUnloaded, "r1"),
+        (ReplicaLoaded, "r2"),
+    ]
+
+
+async def test_cancelling_everything_leaves_nothing_behind_and_tells_nothing() -> None:
+    bench = Bench(FakeEngine(load_s=60))
+    task = asyncio.get_running_loop().create_task(bench.perform(LOAD))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.events == []
+    assert bench.engine.alive == 0
+
+
+async def test_what_ends_by_itself_is_told_with_its_cause() -> None:
+    bench = Bench()
+    bench.engine.on_exit(bench.performer.lost)
+    await bench.perform(LOAD)
+    bench.engine.die("r1", "crashed (SIGSEGV)")
+    event = bench.events[-1]
+    assert isinstance(event, ReplicaLost)
+    assert (event.reason, event.message) == (ReplicaDied.__name__, "crashed (SIGSEGV)")

@@ -1,0 +1,108 @@
+"""`plan` without a daemon, and against a folder."""
+
+import json
+from pathlib import Path
+
+from orchestrator import clock
+from orchestrator.config.scan import Scanner
+from orchestrator.control.preview import offline, planned
+from orchestrator.control.store import Store
+from orchestrator.decide.fold import fold
+from orchestrator.values.catalog import Reading
+from orchestrator.values.event import CatalogRead
+from orchestrator.values.settings import Limits
+from orchestrator.values.state import State
+from tests.builders import NOW
+
+TINY = "engine: llama-cpp\nsource: demo:tiny\n"
+SMALL = "engine: llama-cpp\nsource: demo:small\n"
+BROKEN = "engine: llama-cpp\nsource: demo:tiny\ncontxt: 9\n"
+
+
+def put(root: Path, name: str, text: str) -> None:
+    (root / "models.d").mkdir(parents=True, exist_ok=True)
+    (root / f"models.d/{name}.yaml").write_text(text)
+
+
+def adopted(root: Path, env: dict[str, str] | None = None) -> State:
+    """The state of a daemon that has just read the folder."""
+    reading: Reading = Scanner(root, env=env or {}).scan(NOW)
+    return fold(State(boot=1), CatalogRead(at=clock.now(), reading=reading)).state
+
+
+def test_without_a_daemon_everything_loads(tmp_path: Path) -> None:
+    put(tmp_path / "config", "fast", TINY)
+    found = json.loads(json.dumps(offline(tmp_path / "config", tmp_path / "state", {})))
+    assert [(c["name"], c["class"], c["new"]) for c in found["changes"]] == [("fast", "create", "demo:tiny")]
+    assert [(s["action"], s["model"]) for s in found["steps"]] == [("load", "fast"), ("switch", "fast")]
+    assert found["problems"] == []
+    assert not (tmp_path / "state").exists(), "nothing is written"
+
+
+def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(tmp_path: Path) -> None:
+    put(tmp_path / "config", "fast", TINY)
+    put(tmp_path / "config", "quality", TINY)
+    (tmp_path / "state").mkdir()
+    store = Store.open(tmp_path / "state", now=NOW)
+    store.save(State(), adopted(tmp_path / "config"))
+    store.close()
+    put(tmp_path / "config", "fast", BROKEN)
+    put(tmp_path / "config", "quality", SMALL)
+    found = offline(tmp_path / "config", tmp_path / "state", {})
+    assert [(c["name"], c["class"], c["old"], c["new"]) for c in found["changes"]] == [
+        ("quality", "replace", "demo:tiny", "demo:small")
+    ]
+    assert [(s["action"], s["model"]) for s in found["steps"]] == [
+        ("load", "fast"),
+        ("switch", "fast"),
+        ("load", "quality"),
+        ("switch", "quality"),
+    ]
+    assert [p["path"] for p in found["problems"]] == ["models.d/fast.yaml"]
+
+
+def test_a_plan_without_a_daemon_counts_no_start(tmp_path: Path) -> None:
+    put(tmp_path / "config", "fast", TINY)
+    (tmp_path / "state").mkdir()
+    Store.open(tmp_path / "state", now=NOW).close()
+    offline(tmp_path / "config", tmp_path / "state", {})
+    store = Store.open(tmp_path / "state", now=NOW)
+    assert store.boot == 2
+    store.close()
+
+
+def test_a_comment_is_no_change_and_keeps_its_generation(tmp_path: Path) -> None:
+    put(tmp_path, "fast", TINY)
+    before = adopted(tmp_path)
+    put(tmp_path, "fast", "# said anew\n" + TINY)
+    assert planned(before, tmp_path, {}, Limits())["changes"] == []
+
+
+def test_a_secret_that_changed_is_a_change_that_does_not_tell_it(tmp_path: Path) -> None:
+    put(tmp_path, "fast", "engine: llama-cpp\nsource: file:${env:WEIGHTS}\n")
+    before = adopted(tmp_path, {"WEIGHTS": "/secret/a.gguf"})
+    found = planned(before, tmp_path, {"WEIGHTS": "/secret/b.gguf"}, Limits())
+    assert [(c["class"], c["old"]) for c in found["changes"]] == [("replace", "file:${env:WEIGHTS}")]
+    assert "load" in {step["action"] for step in found["steps"]}
+    assert "secret" not in json.dumps(found)
+
+
+def test_a_removed_file_is_a_removal(tmp_path: Path) -> None:
+    for name in ("fast", "quality"):
+        put(tmp_path, name, TINY)
+    before = adopted(tmp_path)
+    (tmp_path / "models.d/fast.yaml").unlink()
+    found = planned(before, tmp_path, {}, Limits())
+    assert [(c["name"], c["class"]) for c in found["changes"]] == [("fast", "remove")]
+
+
+def test_changes_are_in_order_whatever_was_broken(tmp_path: Path) -> None:
+    for name in ("b", "c"):
+        put(tmp_path, name, TINY)
+    before = adopted(tmp_path)
+    put(tmp_path, "a", TINY)
+    put(tmp_path, "b", BROKEN)
+    put(tmp_path, "c", SMALL)
+    found = planned(before, tmp_path, {}, Limits())
+    assert [c["name"] for c in found["changes"]] == ["a", "c"]
+    assert [s["model"] for s in found["steps"] if s["action"] == "load"] == ["a", "b", "c"]
