@@ -2,10 +2,9 @@
 
 import ctypes
 from collections.abc import Sequence
-from pathlib import Path
 
 from orchestrator.workers.frames import FailureKind
-from orchestrator.workers.llama_cpp import FAST, LOG, C, LoadRefused, Model, diagnosis
+from orchestrator.workers.llama_cpp import FAST, LOG, C, LoadRefused, Model, logged_cause
 
 FAST.llama_memory_seq_rm.argtypes = C.llama_memory_seq_rm.argtypes
 FAST.llama_memory_seq_rm.restype = C.llama_memory_seq_rm.restype
@@ -48,10 +47,9 @@ class Context:
         with LOG.kept_apart():
             self.pointer = C.llama_init_from_model(model.pointer, params)
         if not self.pointer:
-            refused = diagnosis(Path("the context"))
-            raise LoadRefused(
-                FailureKind.OUT_OF_MEMORY, f"no context of {cells} tokens can be made: {refused}"
-            )
+            cause, out_of_memory = logged_cause()
+            kind = FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.FAILED
+            raise LoadRefused(kind, f"there is no room for a context of {cells} tokens: {cause}")
         self._memory = C.llama_get_memory(self.pointer)
         self._n_embd, self._n_vocab = model.n_embd, model.n_vocab
         self._pooled = pooled

@@ -100,7 +100,7 @@ class Model:
         with LOG.kept_apart():
             self.pointer = C.llama_model_load_from_file(os.fsencode(path), C.llama_model_default_params())
         if not self.pointer:
-            raise diagnosis(path)
+            raise _refusal(path)
         self.vocab = C.llama_model_get_vocab(self.pointer)
         self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = C.llama_model_n_embd_out(self.pointer)
@@ -199,18 +199,22 @@ def _check_file(path: Path) -> None:
 
 
 _OUT_OF_MEMORY = re.compile(
-    r"failed to allocate|unable to allocate|out of memory|bad_alloc|cudaMalloc", re.IGNORECASE
+    r"failed to allocate|unable to allocate|out of memory|insufficient memory|bad_alloc", re.IGNORECASE
 )
 
 
-def diagnosis(path: Path) -> LoadRefused:
-    """Name the cause of the failure just seen, from the lines llama.cpp logged about it."""
+def logged_cause() -> tuple[str, bool]:
+    """Return why the call just made failed, in llama.cpp's words, and whether memory ran out."""
     lines = [line for level, line in LOG.kept if level > _WARNING and line]
     # The first error is the cause; those after it are callers passing it on. They repeat it as
     # "function: error loading model: cause"; only the cause is news to a reader.
     causes = [re.sub(r"^(\w+: )+(error \w+ \w+: )?", "", line).rstrip(". ") for line in lines]
-    cause = causes[0] if causes else "llama.cpp gives no cause"
-    if _OUT_OF_MEMORY.search(" ".join(lines)):
+    return (causes[0] if causes else "llama.cpp gives no cause"), bool(_OUT_OF_MEMORY.search(" ".join(lines)))
+
+
+def _refusal(path: Path) -> LoadRefused:
+    cause, out_of_memory = logged_cause()
+    if out_of_memory:
         return LoadRefused(FailureKind.OUT_OF_MEMORY, f"{path} does not fit into memory: {cause}")
     if "unknown model architecture" in cause:
         return LoadRefused(FailureKind.UNKNOWN_ARCHITECTURE, f"{path}: {cause}")
