@@ -5,6 +5,8 @@ PYTHON ?= python3
 UV ?= uv
 PORT ?=
 ARGS ?=
+# Tests side by side; 0 runs them in one process, as a debugger wants it.
+JOBS ?= auto
 # Not benchmarks themselves: what makes their model, and what starts their workers.
 PARTS := random_gguf worker
 BENCHMARKS ?= $(filter-out $(PARTS),$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
@@ -39,7 +41,7 @@ run: python ## start the daemon on models.d/ and policies/ of this folder
 	@exec $(BIN)/orchestrator run --config . $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: setup ## run the whole test suite
-	@ORCHESTRATOR_WORKER_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	@ORCHESTRATOR_WORKER_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: setup ## check style, types, layers and the repository's own YAML
 	$(BIN)/ruff check .

@@ -4,18 +4,22 @@ from collections.abc import Callable
 
 import pytest
 
-FIGURES = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Have a sentence printed at the end of the run, under the test's name."""
-    figures = request.config.stash.setdefault(FIGURES, [])
-    return lambda sentence: figures.append(f"{request.node.name}: {sentence}")
+    return lambda sentence: request.node.user_properties.append(("figure", sentence))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    figures = config.stash.get(FIGURES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    # The report is all that comes back from a test that ran in another process.
+    figures = [
+        f"{report.nodeid.rpartition('::')[2]}: {value}"
+        for report in reports
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
     if figures:
         terminalreporter.section("figures")
         for sentence in figures:
