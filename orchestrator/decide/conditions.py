@@ -64,7 +64,9 @@ def _dated(
 
 
 def _accepted(record: ModelRecord, problems: Sequence[Problem], held: Sequence[Held]) -> Finding:
-    generation = record.document.generation if record.document else 0
+    if record.document is None:
+        return Truth.TRUE, "Removed", "its file is gone"
+    generation = record.document.generation
     if problems:
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -79,6 +79,22 @@ CASES: list[Case] = [
         ),
     ),
     (
+        "two problems are one and one more",
+        ACCEPTED,
+        found(record(), problems=(BROKEN, TWICE)),
+        (
+            FALSE,
+            "Invalid",
+            "models.d/fast.yaml:3:9: 'x' is not a number (and 1 more); generation 4 stays in force",
+        ),
+    ),
+    (
+        "a file that is gone is accepted as gone",
+        ACCEPTED,
+        found(record(None), r(OLD, "draining")),
+        (TRUE, "Removed", "its file is gone"),
+    ),
+    (
         "a disappearance that is not obeyed leaves the last version in force",
         ACCEPTED,
         found(record(), held=(GONE,)),
