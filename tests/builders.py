@@ -53,8 +53,12 @@ def catalog(*specs: ModelSpec, generation: int = 1) -> Catalog:
 
 
 def replica(
-    value: ModelSpec | None = None, *, id: str = "fast-1.1", phase: str = "ready", **changes: Any
-) -> Replica:  # noqa: A002, ANN401, E501 (any field)
+    value: ModelSpec | None = None,
+    *,
+    id: str = "fast-1.1",  # noqa: A002 (the field's own name)
+    phase: str = "ready",
+    **changes: Any,  # noqa: ANN401 (any field)
+) -> Replica:
     fields: dict[str, Any] = {
         "id": id,
         "spec": value or spec(),
