@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 # systemd takes the priority from a prefix and strips it: sd-daemon(3).
-PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+PRIORITY: Final = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
 
 
 class JsonLines(logging.Formatter):
