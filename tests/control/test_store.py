@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,24 @@ from orchestrator.values.spec import ModelState, Sampling, Source
 from orchestrator.values.state import State
 from tests.builders import NOW, model, policy, replica, running, spec, state
 
-
-def opened(folder: Path) -> Store:
-    return Store.open(folder, now=NOW)
+Opened = Callable[[Path], Store]
 
 
-def test_what_was_saved_is_recovered(tmp_path: Path) -> None:
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """Open a store; it is closed after the test."""
+    stores: list[Store] = []
+
+    def open_one(folder: Path) -> Store:
+        stores.append(Store.open(folder, now=NOW))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+def test_what_was_saved_is_recovered(tmp_path: Path, opened: Opened) -> None:
     store = opened(tmp_path)
     document = replace(model(spec()), text="engine: llama-cpp\n")
     after = replace(
@@ -43,7 +56,7 @@ def test_what_was_saved_is_recovered(tmp_path: Path) -> None:
     }
 
 
-def test_only_the_difference_is_written(tmp_path: Path) -> None:
+def test_only_the_difference_is_written(tmp_path: Path, opened: Opened) -> None:
     store = opened(tmp_path)
     first = state(spec(), replica(id="a"), stable=spec())
     store.save(State(), first)
@@ -52,7 +65,7 @@ def test_only_the_difference_is_written(tmp_path: Path) -> None:
     assert (found.documents, found.stable, found.leftovers) == ((), {}, ())
 
 
-def test_every_start_counts(tmp_path: Path) -> None:
+def test_every_start_counts(tmp_path: Path, opened: Opened) -> None:
     boots = []
     for _ in range(3):
         store = opened(tmp_path)
@@ -61,7 +74,7 @@ def test_every_start_counts(tmp_path: Path) -> None:
     assert boots == [1, 2, 3]
 
 
-def test_forgotten_replicas_are_off_the_books(tmp_path: Path) -> None:
+def test_forgotten_replicas_are_off_the_books(tmp_path: Path, opened: Opened) -> None:
     store = opened(tmp_path)
     store.save(State(), state(spec(), replica(id="a")))
     store.forget_replicas()
@@ -80,14 +93,16 @@ def test_a_spec_survives_json_with_every_field() -> None:
     assert spec_from_json(spec_to_json(full)) == full
 
 
-def test_a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun(
+    tmp_path: Path, opened: Opened
+) -> None:
     (tmp_path / "state.db").write_bytes(b"this was a database once " * 200)
     store = opened(tmp_path)
     assert store.boot == 1
     assert [p.name for p in tmp_path.glob("*.corrupt-*")] == ["state.db.corrupt-20261120T120000Z"]
 
 
-def test_a_newer_schema_is_refused_and_kept(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused_and_kept(tmp_path: Path, opened: Opened) -> None:
     opened(tmp_path).close()
     with sqlite3.connect(tmp_path / "state.db") as raw:
         raw.execute("update meta set value = '9' where key = 'schema'")
@@ -97,12 +112,12 @@ def test_a_newer_schema_is_refused_and_kept(tmp_path: Path) -> None:
     assert (tmp_path / "state.db").exists()
 
 
-def test_the_file_is_private(tmp_path: Path) -> None:
+def test_the_file_is_private(tmp_path: Path, opened: Opened) -> None:
     opened(tmp_path)
     assert (tmp_path / "state.db").stat().st_mode & 0o077 == 0
 
 
-def test_a_full_disk_is_a_clear_error_and_nothing_is_committed(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_clear_error_and_nothing_is_committed(tmp_path: Path, opened: Opened) -> None:
     store = opened(tmp_path)
     store._connection.execute("pragma max_page_count = 1")  # noqa: SLF001 (a full disk, on demand)
     big = replace(model(spec()), text="#" * 1_000_000)
@@ -129,7 +144,7 @@ for n in range(100000):
 
 
 @pytest.mark.parametrize("commits", [1, 7, 30])
-def test_what_was_committed_survives_kill_9(tmp_path: Path, commits: int) -> None:
+def test_what_was_committed_survives_kill_9(tmp_path: Path, opened: Opened, commits: int) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path.cwd(), text=True
     )
