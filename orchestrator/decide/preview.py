@@ -40,14 +40,15 @@ def preview(state: State, read: CatalogRead, limits: Limits) -> tuple[Step, ...]
     steps: list[Step] = []
     for _ in range(MOST_PASSES):
         actions = plan(state, {}, limits, read.at)
-        if not actions and not _under_way(state):
-            break
         for action in actions:
             steps.append(_step(state, action))
             state, switched = _issue(state, action, read.at)
             steps += switched
-        for replica in () if actions else _under_way(state):
-            state, switched = _end(state, replica, read.at)
+        if not actions:
+            under_way = _under_way(state)
+            if under_way is None:
+                break
+            state, switched = _end(state, under_way, read.at)
             steps += switched
     return tuple(steps)
 
@@ -58,9 +59,10 @@ def _patient(state: State) -> State:
     return replace(state, fleet=Fleet(replicas=replicas))
 
 
-def _under_way(state: State) -> tuple[Replica, ...]:
+def _under_way(state: State) -> Replica | None:
+    """Return the oldest replica that is being loaded or unloaded."""
     moving = (Phase.STARTING, Phase.STOPPING)
-    return tuple(replica for replica in state.fleet.replicas.values() if replica.phase in moving)
+    return next((replica for replica in state.fleet.replicas.values() if replica.phase in moving), None)
 
 
 def _issue(state: State, action: Action, at: datetime) -> tuple[State, tuple[Step, ...]]:

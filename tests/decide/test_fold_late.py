@@ -9,6 +9,7 @@ import pytest
 from orchestrator.decide.fold import UNLOAD_RETRY_S, fold
 from orchestrator.decide.lifecycle import IllegalMove
 from orchestrator.values.action import Action, Drain, Load, Unload
+from orchestrator.values.catalog import Held, Problem
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.event import (
     ActionIssued,
@@ -237,3 +238,32 @@ def test_an_event_or_an_action_of_an_unknown_kind_is_a_bug_and_is_not_passed_ove
         fold(state(OLD), cast("Event", "no event"))
     with pytest.raises(AssertionError):
         fold(state(OLD), ActionIssued(at=LATER, action=cast("Action", "no action")))
+
+
+def test_an_observation_that_finds_nothing_new_leaves_every_record_as_it_is() -> None:
+    held = state(OLD, replica(OLD), rejected={NEW.launch: rejection(NEW)})
+    seen = {"llama-cpp": {ID: running()}}
+    after = fold(held, Observed(at=NOW + timedelta(hours=1), running=seen, draw=0.0))
+    assert after.state.models == held.models
+    assert after.state.models["fast"] is held.models["fast"]
+    assert after.facts == ()
+
+
+def test_the_last_failure_of_what_is_steady_is_forgotten_and_the_conditions_follow() -> None:
+    held = state(OLD, replica(OLD), rejected={OLD.launch: rejection(OLD, retry_at=None)})
+    held = fold(held, ReplicaLoaded(at=NOW, replica="who", running=running("who"))).state
+    seen = {"llama-cpp": {ID: running()}}
+    after = fold(held, Observed(at=NOW + timedelta(seconds=60), running=seen, draw=0.0)).state.models["fast"]
+    assert after.rejected == {}
+    assert after.conditions[ConditionType.STALLED].status is Truth.FALSE
+
+
+def test_trouble_with_the_file_of_another_model_is_none_of_this_one() -> None:
+    other = "models.d/other.yaml"
+    held = replace(
+        state(OLD, replica(OLD)),
+        problems=(Problem(path=other, what="no"),),
+        held=(Held(path=other, why="gone", since=NOW),),
+    )
+    after = fold(held, ReloadAsked(at=LATER)).state.models["fast"]
+    assert after.conditions[ConditionType.ACCEPTED].reason == "Valid"
