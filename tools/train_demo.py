@@ -6,8 +6,8 @@ One command makes a model from nothing and puts it where the package keeps it:
     python tools/train_demo.py small
 
 The schedule is counted in steps, the seed and the number of threads are fixed, and the data are drawn from
-the seed: the same versions on the same kind of processor give the same weights. It takes about 5 (tiny)
-or 25 (small) CPU minutes on one core.
+the seed: the same versions on the same kind of processor give the same weights. It takes about 4 (tiny)
+or 18 (small) CPU minutes on one core.
 """
 
 import argparse
