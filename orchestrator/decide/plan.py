@@ -73,7 +73,7 @@ def _endings(
         match replica.phase:
             case Phase.READY if replica is not keep:
                 yield Drain(model=replica.model, replica=replica.id, why=_why_end(record, keep))
-            case Phase.STARTING if not _worth_starting(record, replica, keep, now):
+            case Phase.STARTING if not _worth_starting(record, replica, keep):
                 why = _why_end(record, keep) if desired is None or keep else "its file has changed again"
                 yield _unload(replica, why)
             case Phase.DRAINING if replica.not_before is None or replica.not_before <= now:
@@ -85,19 +85,19 @@ def _endings(
                 pass
 
 
-def _worth_starting(record: ModelRecord, replica: Replica, keep: Replica | None, now: datetime) -> bool:
+def _worth_starting(record: ModelRecord, replica: Replica, keep: Replica | None) -> bool:
     """True where a starting replica may become the one that serves."""
     desired = record.desired
     if desired is None:
         return False
     if replica.launch == desired.launch:
         return keep is None or keep.launch != desired.launch
-    # The stable one, brought back because the desired one is blocked and nobody serves.
+    # The stable one, brought back because the desired one has failed and nobody serves.
     return (
         keep is None
         and record.stable is not None
         and replica.launch == record.stable.launch
-        and (_blocked(record, desired, now) or bool(record.rejected.get(desired.launch)))
+        and desired.launch in record.rejected
     )
 
 

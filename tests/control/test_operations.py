@@ -231,7 +231,10 @@ async def test_plan_tells_what_the_files_would_change_and_changes_nothing(folder
             }
         ]
         assert [step["action"] for step in found["steps"]] == ["load", "switch", "drain", "unload"]
-        assert house.loop.state is before
+        after = house.loop.state
+        assert after.catalog is before.catalog
+        assert list(after.fleet.replicas) == list(before.fleet.replicas)
+        assert after.models == before.models
 
 
 @real_time
