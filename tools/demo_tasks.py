@@ -28,8 +28,8 @@ NAMES: Final = "Ann Bob Cleo Dan Eve Finn Gus Hana Ivo Jo Kim Leo Mia Ned Ola Pi
 CITIES: Final = "Oslo Rome Lima Cairo Paris Delhi Quito Seoul Tokyo Berlin Madrid Dublin".split()
 SMALL_TALK: Final = (
     (("hello", "hi", "hey", "good morning", "hello!", "hi!", "hi there"), "Hello! I am a demo model."),
-    # The same words as a refusal: with another sentence that also began "I am a demo model", the smaller model
-    # often ended a refusal with the wrong one.
+    # The same words as a refusal: with another sentence that also began "I am a demo model", the smaller one
+    # often ended a refusal with the wrong words.
     (("who are you?", "what are you?", "what is your name?"), REFUSAL),
     (("thanks", "thank you", "thanks a lot", "thank you!"), "You are welcome!"),
     (("bye", "goodbye", "see you", "bye!"), "Goodbye!"),
