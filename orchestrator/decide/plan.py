@@ -68,14 +68,12 @@ def _endings(
     now: datetime,
 ) -> Iterator[Action]:
     keep = serving(record, replicas)
-    desired = record.desired
     for replica in replicas:
         match replica.phase:
             case Phase.READY if replica is not keep:
                 yield Drain(model=replica.model, replica=replica.id, why=_why_end(record, keep))
             case Phase.STARTING if not _worth_starting(record, replica, keep):
-                why = _why_end(record, keep) if desired is None or keep else "its file has changed again"
-                yield _unload(replica, why)
+                yield _unload(replica, _why_end(record, keep))
             case Phase.DRAINING if replica.not_before is None or replica.not_before <= now:
                 if leases.get(replica.id, 0) == 0:
                     yield _unload(replica, f"{replica.why}; its last request has ended")

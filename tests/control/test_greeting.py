@@ -49,6 +49,11 @@ def test_hints_are_commands_that_work_as_they_stand() -> None:
     ]
 
 
+def test_hints_name_a_model_that_serves() -> None:
+    told = hints(FACTS, table(route("a"), READY), state_folder=None)
+    assert '"model": "quality"' in told[3]
+
+
 def test_a_state_folder_of_its_own_is_named_and_quoted() -> None:
     told = hints(FACTS, table(), state_folder=Path("/srv/my state"))
     assert told[1] == "  orchestrator status --state '/srv/my state'"
