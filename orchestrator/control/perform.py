@@ -44,7 +44,7 @@ class Performer:
                 at=clock.now(),
                 replica=replica,
                 reason=type(cause).__name__ if known else "Bug",
-                message=known.what if known else f"{type(cause).__name__}: {cause}",
+                message=_said(cause),
                 terminal=known.terminal if known else False,
                 draw=random.random(),  # noqa: S311 (spreads retries; nothing to guess)
             )
@@ -72,7 +72,7 @@ class Performer:
             await self._engine(action.engine).ensure_unloaded(action.replica)
         except Exception as error:
             log.exception("unload of %s failed", action.replica)
-            self._post(UnloadFailed(at=clock.now(), replica=action.replica, message=str(error)))
+            self._post(UnloadFailed(at=clock.now(), replica=action.replica, message=_said(error)))
         else:
             self._post(ReplicaUnloaded(at=clock.now(), replica=action.replica))
 
@@ -81,3 +81,8 @@ class Performer:
         if engine is None:
             raise EngineUnknown(f"there is no engine {name!r}", fix=f"use one of: {', '.join(self._engines)}")
         return engine
+
+
+def _said(error: Exception) -> str:
+    """Return what an engine said, in one sentence; a bug with its kind."""
+    return error.what if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"

@@ -137,8 +137,19 @@ async def test_a_bug_in_an_engine_is_an_event_and_harms_no_other_action(
 async def test_an_unload_that_fails_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(Buggy())
     await bench.perform(UNLOAD)
-    assert bench.events == [UnloadFailed(at=clock.now(), replica="r1", message="r1")]
+    assert bench.events == [UnloadFailed(at=clock.now(), replica="r1", message="ZeroDivisionError: r1")]
     assert "unload of r1 failed" in caplog.text
+
+
+class Stubborn(FakeEngine):
+    async def ensure_unloaded(self, replica: str) -> None:
+        raise EngineError("it will not go", where=replica, fix="kill it")
+
+
+async def test_an_engine_that_will_not_unload_is_told_in_one_sentence() -> None:
+    bench = Bench(Stubborn())
+    await bench.perform(UNLOAD)
+    assert bench.events == [UnloadFailed(at=clock.now(), replica="r1", message="it will not go")]
 
 
 async def test_an_engine_that_nobody_has_is_terminal_and_names_those_there_are() -> None:
