@@ -109,6 +109,7 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
         ),
     )
     code = await stop
+    LOG.info("stopping: %s", "decoding failed too often" if code else "asked to")
     server.close()
     service.draining = True
     if not code:
