@@ -118,6 +118,7 @@ def test_text_has_no_priority_and_a_second_set_up_replaces_the_first(monkeypatch
     first, second = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", first)
     set_up("json", under_systemd=True)
+    logging.getLogger("orchestrator").debug("not unless it is asked for")
     logging.getLogger("orchestrator").info("one")
     monkeypatch.setattr(sys, "stderr", second)
     set_up("text", under_systemd=True)

@@ -14,10 +14,13 @@ import aiohttp
 import pytest
 
 from orchestrator.errors import HistoryError, ModelUnknown, StateError
-from orchestrator.gateway.admin import MOST_BODY_BYTES, MOST_SECONDS, admin_app, listen
+from orchestrator.gateway.admin import admin_app, listen
 from orchestrator.gateway.server import serve
 
 Json = dict[str, Any]
+
+MOST_BODY_BYTES = 64 * 1024
+MOST_SECONDS = 24 * 3600
 
 
 class Desk:
@@ -84,6 +87,7 @@ ROUTES: list[tuple[str, str, bytes, Json]] = [
     ("POST", "/v1/reload", b'{"wait_s": null}', {"asked": "reload", "wait_s": None}),
     ("POST", "/v1/reload", b'{"wait_s": 2}', {"asked": "reload", "wait_s": 2}),
     ("POST", "/v1/reload", b'{"wait_s": 0.5}', {"asked": "reload", "wait_s": 0.5}),
+    ("POST", "/v1/reload", b'{"wait_s": 86400}', {"asked": "reload", "wait_s": 86400}),
     ("POST", "/v1/plan", b"", {"asked": "plan", "folder": None}),
     ("POST", "/v1/plan", b'{"folder": "/etc"}', {"asked": "plan", "folder": "/etc"}),
     ("POST", "/v1/history/publish", b"", {"asked": "publish", "path": "/history.duckdb"}),
@@ -236,7 +240,10 @@ def test_a_socket_that_cannot_be_made_is_a_clear_error(short: Path, obstacle: st
     with pytest.raises(StateError, match=r"the admin socket cannot be made: .+") as caught:
         listen(path)
     assert caught.value.where == str(path)
-    assert caught.value.fix
+    assert caught.value.fix == "give this user write permission to its folder"
+    reasons = {"no folder": "No such file or directory", "long": "AF_UNIX path too long"}
+    assert caught.value.what.endswith(reasons.get(obstacle, ""))
+    assert "Errno" not in caught.value.what
 
 
 @pytest.mark.looptime(False)  # noqa: FBT003 (its only argument)

@@ -4,12 +4,13 @@ from enum import StrEnum
 
 import pytest
 
-from orchestrator.values.catalog import Kind
+from orchestrator.values.catalog import Kind, Problem
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.fact import Severity
 from orchestrator.values.fleet import Phase
 from orchestrator.values.spec import ModelState
-from tests.builders import spec
+from orchestrator.values.state import State
+from tests.builders import running, spec
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,12 @@ from tests.builders import spec
 )
 def test_words(kind: type[StrEnum], words: str) -> None:
     assert list(kind) == words.split()
+
+
+def test_what_is_counted_begins_at_nothing() -> None:
+    problem = Problem(path="models.d/a.yaml", what="no")
+    assert (State().boot, State().started, running().memory_bytes) == (0, 0, 0)
+    assert (problem.line, problem.column) == (0, 0)
 
 
 def test_defaults_of_a_model_file() -> None:
