@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -36,8 +37,8 @@ def take(folder: Path) -> TextIO:
             where=str(folder),
             fix="use that one, stop it, or give this one a state folder of its own: --state DIR --port N",
         ) from error
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    # Only for the message to a second daemon: the lock holds on a full disk, too.
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), b"%d\n" % os.getpid())
     return file

@@ -1,18 +1,20 @@
 """What a new daemon makes of what the last one left: it observes and undoes, and never replays."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import clock
 from orchestrator.config.accepted import restore
-from orchestrator.control.store import Leftover, Recovered
+from orchestrator.control.store import UNRESOLVED, Leftover, Recovered
 from orchestrator.decide.fold import fold
 from orchestrator.engines.base import Engine
 from orchestrator.errors import EngineError
-from orchestrator.values.catalog import Reading
+from orchestrator.values.catalog import Catalog, Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact, Severity
+from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import ModelRecord, State
 
 log = logging.getLogger(__name__)
@@ -20,10 +22,21 @@ log = logging.getLogger(__name__)
 
 def first_state(recovered: Recovered, folder: Path, env: Mapping[str, str], *, boot: int) -> State:
     """Return the state before the first scan: what was accepted and stable is known, and nothing runs."""
-    models = {name: ModelRecord(name=name, stable=spec) for name, spec in recovered.stable.items()}
     accepted = restore(recovered.documents, folder, env)
+    models = {
+        name: ModelRecord(name=name, stable=spec) for name, spec in _resolved(recovered.stable, accepted)
+    }
     known = CatalogRead(at=clock.now(), reading=Reading(catalog=accepted))
     return fold(State(boot=boot, models=models), known).state
+
+
+def _resolved(stable: Mapping[str, ModelSpec], accepted: Catalog) -> Iterator[tuple[str, ModelSpec]]:
+    """Give the specs that can be loaded: an unresolved source is known where the accepted file has it."""
+    for name, spec in stable.items():
+        if spec.source.location != UNRESOLVED:
+            yield name, spec
+        elif name in accepted.models and accepted.models[name].value.source.written == spec.source.written:
+            yield name, replace(spec, source=accepted.models[name].value.source)
 
 
 async def end_leftovers(

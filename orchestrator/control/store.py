@@ -6,6 +6,7 @@ between two states and nothing else; it decides nothing.
 """
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,8 +23,12 @@ from orchestrator.values.fleet import Phase, Replica, Running
 from orchestrator.values.spec import ModelSpec, ModelState, Sampling, Source
 from orchestrator.values.state import State
 
+log = logging.getLogger(__name__)
+
 FILE: Final = "state.db"
 SCHEMA_VERSION: Final = "1"
+# In place of a location that came from `${env:}` or `${file:}`: it may be a secret.
+UNRESOLVED: Final = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,11 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What an earlier daemon on this state folder left behind."""
+    """What an earlier daemon on this state folder left behind.
+
+    A `stable` spec whose source was written with a reference has the location
+    UNRESOLVED.
+    """
 
     documents: tuple[StoredDocument, ...]
     stable: Mapping[str, ModelSpec]
@@ -66,9 +75,9 @@ class Store:
         """
         path = folder / FILE
         try:
-            connection = _connected(path)
-        except sqlite3.DatabaseError as error:
-            if not _corrupt(error):
+            connection = _sound(path)
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and not _corrupt(error):
                 raise _unwritable(path, error) from error
             path.rename(path.with_name(f"{FILE}.corrupt-{now:%Y%m%dT%H%M%SZ}"))
             for extra in ("-wal", "-shm"):
@@ -90,9 +99,15 @@ class Store:
         return _recovered(self._connection)
 
     def forget_replicas(self) -> None:
-        """Take every replica off the books: none of them runs any more."""
-        with self._connection:
-            self._connection.execute("delete from replicas")
+        """Take every replica off the books: none of them runs any more.
+
+        A disk that refuses is logged and no more: the next start finds that they are gone.
+        """
+        try:
+            with self._connection:
+                self._connection.execute("delete from replicas")
+        except sqlite3.Error as error:
+            log.warning("%s", _unwritable(Path(FILE), error))
 
     def save(self, before: State, after: State) -> None:
         """Commit what changed from `before` to `after`, in one transaction; on disk when this returns.
@@ -215,8 +230,11 @@ def _row(replica: Replica) -> tuple[object, ...]:
 
 
 def spec_to_json(spec: ModelSpec) -> str:
-    """Return the spec as JSON, complete enough to load it again."""
-    return json.dumps(asdict(spec), sort_keys=True)
+    """Return the spec as JSON, without what the references in its source stand for."""
+    fields = asdict(spec)
+    if "${" in spec.source.written:
+        fields["source"]["location"] = UNRESOLVED
+    return json.dumps(fields, sort_keys=True)
 
 
 def spec_from_json(text: str) -> ModelSpec:
@@ -232,6 +250,24 @@ def spec_from_json(text: str) -> ModelSpec:
         capabilities=tuple(fields["capabilities"]),
         sampling=Sampling(**fields["sampling"]),
     )
+
+
+def _sound(path: Path) -> sqlite3.Connection:
+    """Return a connection to a file whose rows can all be read: damage shows only where it is looked at."""
+    connection = _connected(path)
+    try:
+        _check(connection)
+        _recovered(connection)
+    except (sqlite3.DatabaseError, ValueError, KeyError, TypeError):
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise ValueError(verdict)
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -260,7 +296,9 @@ def _meta(connection: sqlite3.Connection, key: str, default: str) -> str:
 
 
 def _corrupt(error: sqlite3.DatabaseError) -> bool:
-    return error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    # Text that is no UTF-8 comes from Python, without a code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def _unwritable(path: Path, error: sqlite3.Error) -> StateError:

@@ -58,7 +58,11 @@ class Probe:
 
     def _ask(self) -> None:
         self._reply = b""
-        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:  # this process has no file descriptor left, for which no worker can answer
+            self._silent_s = 0.0
+            return
         try:
             self._connection.settimeout(0)
             self._connection.connect(self._path)

@@ -75,3 +75,9 @@ def test_a_folder_that_is_a_file_is_a_clear_error_with_the_way_out(tmp_path: Pat
         lock.take(tmp_path / "state")
     assert caught.value.where == str(tmp_path / "state")
     assert caught.value.fix == f"make it yours (chown $USER {tmp_path}/state), or choose another: --state DIR"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_does_not_keep_from_locking(tmp_path: Path) -> None:
+    (tmp_path / lock.FILE).symlink_to("/dev/full")
+    lock.take(tmp_path).close()

@@ -9,14 +9,14 @@ import pytest
 
 from orchestrator.config.accepted import StoredDocument
 from orchestrator.control.recovery import end_leftovers, first_state
-from orchestrator.control.store import Leftover, Recovered, Store
+from orchestrator.control.store import UNRESOLVED, Leftover, Recovered, Store
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Kind
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.fleet import Phase, Running
-from orchestrator.values.spec import ModelSpec
+from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.values.state import State
 from tests.builders import NOW, model, replica, running, spec, state
 
@@ -47,6 +47,21 @@ def test_what_was_accepted_and_what_was_stable_is_known_and_nothing_runs(tmp_pat
     assert (record.attempted, record.rejected) == (None, {})
     ready = record.conditions[ConditionType.READY]
     assert (ready.status, ready.reason) == (Truth.FALSE, "NotLoaded")
+
+
+def test_a_stable_source_behind_a_reference_is_resolved_again_where_the_file_still_has_it(
+    tmp_path: Path,
+) -> None:
+    kept = row("kept", "engine: llama-cpp\nsource: file:${env:X}\n")
+    moved = row("moved", "engine: llama-cpp\nsource: file:${env:Y}\n")
+    hidden = spec(source=Source(written="file:${env:X}", scheme="file", location=UNRESOLVED))
+    stable = {"kept": hidden, "moved": hidden}
+    env = {"X": "/x.gguf", "Y": "/y.gguf"}
+    first = first_state(recovered(kept, moved, stable=stable), tmp_path, env, boot=1)
+    found = first.models["kept"].stable
+    assert found is not None
+    assert found.source.location == "/x.gguf"
+    assert first.models["moved"].stable is None
 
 
 def test_a_stable_spec_of_a_model_that_is_no_more_is_forgotten(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.config.accepted import store as stored_documents
 from orchestrator.control import lock
-from orchestrator.control.store import Store, spec_from_json, spec_to_json
+from orchestrator.control.store import UNRESOLVED, Recovered, Store, spec_from_json, spec_to_json
 from orchestrator.errors import StateError
 from orchestrator.values.catalog import Catalog
 from orchestrator.values.fleet import Phase
@@ -83,7 +83,7 @@ def test_forgotten_replicas_are_off_the_books(tmp_path: Path, opened: Opened) ->
 
 def test_a_spec_survives_json_with_every_field() -> None:
     full = spec(
-        source=Source(written="file:${env:X}", scheme="file", location="/x", sha256="ab"),
+        source=Source(written="file:x", scheme="file", location="/x", sha256="ab"),
         state=ModelState.TESTING,
         context=99,
         parallel=3,
@@ -91,6 +91,46 @@ def test_a_spec_survives_json_with_every_field() -> None:
         sampling=Sampling(temperature=0.5, seed=7),
     )
     assert spec_from_json(spec_to_json(full)) == full
+
+
+def test_what_a_reference_stands_for_is_not_stored() -> None:
+    source = Source(written="file:${env:X}", scheme="file", location="/secret")
+    text = spec_to_json(spec(source=source))
+    assert "secret" not in text
+    assert spec_from_json(text).source == replace(source, location=UNRESOLVED)
+
+
+DAMAGES = [
+    ("a page of rows", lambda raw: raw[: 3 * 4096] + b"Z" * 900 + raw[3 * 4096 + 900 :]),
+    ("one text", lambda raw: raw.replace(b'"engine"', b'"engixe"')),
+    ("no text at all", lambda raw: raw.replace(b'"engine"', b'"eng\xffne"')),
+    ("one brace", lambda raw: raw.replace(b'{"cap', b'["cap')),
+]
+
+
+@pytest.mark.parametrize(("what", "damage"), DAMAGES, ids=[case[0] for case in DAMAGES])
+def test_damage_inside_is_found_at_the_start(
+    tmp_path: Path, opened: Opened, what: str, damage: Callable[[bytes], bytes]
+) -> None:
+    store = opened(tmp_path)
+    store.save(State(), state(spec(), replica(id="a"), stable=spec()))
+    store.close()
+    file = tmp_path / "state.db"
+    sound = file.read_bytes()
+    file.write_bytes(damage(sound))
+    assert file.read_bytes() != sound, what
+    assert opened(tmp_path).recover() == Recovered(documents=(), stable={}, leftovers=())
+    assert [p.name for p in tmp_path.glob("*.corrupt-*")] == ["state.db.corrupt-20261120T120000Z"]
+
+
+def test_a_full_disk_at_the_end_is_logged_and_no_more(
+    tmp_path: Path, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(tmp_path)
+    store.save(State(), state(spec(), replica(id="a")))
+    store._connection.execute("pragma query_only = 1")  # noqa: SLF001 (a disk that refuses, on demand)
+    store.forget_replicas()
+    assert "cannot be written" in caplog.text
 
 
 def test_a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -135,6 +136,19 @@ async def test_time_in_which_this_process_stood_still_does_not_count(runtime: Pa
         await asyncio.sleep(DEADLINE_S / 3)
         time.sleep(2 * DEADLINE_S)  # noqa: ASYNC251 (a machine that sleeps, as far as this process can tell)
         assert await verdict.after(DEADLINE_S / 2) == ""
+
+
+async def test_when_no_file_can_be_opened_the_watch_goes_on_and_no_worker_is_blamed(runtime: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with answering(runtime / "s", []):
+        verdict = Verdict(runtime / "s")
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            await asyncio.sleep(2 * DEADLINE_S)
+            assert verdict.why == ""
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert "no answer" in await verdict.hung()
 
 
 async def test_a_stopped_probe_is_silent(runtime: Path) -> None:
