@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import math
+import re
 import struct
 from pathlib import Path
 from random import Random
@@ -132,6 +133,17 @@ async def test_json_by_schema_is_valid_whatever_the_weights_would_say(tiny: Clie
     assert isinstance(value["age"], int)
     assert len(value["name"]) <= 12
     assert set(value["tags"]) <= {"a\\b", 'say "x"', "é"}
+
+
+@pytest.mark.parametrize("pattern", [r"^\d{3}-\w+$", "^.{1,5}$", r'^[^a]\n"\\$', "^(?:ab|c)+$|^}$", "ü?"])
+async def test_a_text_matches_its_pattern_and_is_json(tiny: Client, pattern: str) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": pattern}}}
+    for seed in range(4):
+        body = await tiny.chat(
+            "go", response_format=wanted, temperature=2, top_k=0, top_p=1, min_p=0, seed=seed
+        )
+        if body["choices"][0]["finish_reason"] == "stop":
+            assert re.search(pattern, json.loads(body["choices"][0]["message"]["content"]))
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -9,7 +9,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"type": "odd"}, "odd"),
     ({"$ref": "https://example.org/schema.json"}, "not allowed"),
     ({"$ref": "#/definitions/nothing"}, "nothing"),
-    ({"type": "string", "pattern": "unanchored"}, "Pattern"),
+    ({"type": "string", "pattern": "^(a"}, "a closing parenthesis is missing"),
+    ({"type": "string", "pattern": "^a{3,2}$"}, "a count must rise"),
+    ({"type": "string", "minLength": 5, "maxLength": 3}, "nothing can satisfy minLength 5 and maxLength 3"),
+    ({"type": "array", "items": {}, "minItems": 2, "maxItems": 1}, "nothing can satisfy minItems 2"),
+    ({"type": "string", "pattern": "(a{1000})" * 100}, "too large"),
+    ({"required": ["a"], "additionalProperties": False}, "'a' is required and not allowed"),
     ({"type": "string", "maxLength": 10**9}, "maxLength"),
     ({"type": "array", "items": {"type": "string", "minLength": -1}}, "minLength"),
     ({"enum": ["x" * 70_000]}, "over"),
@@ -50,3 +55,38 @@ def test_anything_means_any_value() -> None:
     )
     assert "a ::= value" in grammar.splitlines()
     assert "b ::= value" in grammar.splitlines()
+
+
+def test_more_ways_through_a_schema_than_text_are_refused_in_time() -> None:
+    schema: dict[str, Any] = {"type": "null"}
+    for _ in range(12):
+        schema = {"type": ["object", "array", "object", "object"], "properties": {"a": schema}}
+    with pytest.raises(SchemaRefused, match="too many ways"):
+        grammar_of(schema)
+
+
+def test_a_reference_is_not_mistaken_for_a_property_of_its_name() -> None:
+    grammar = grammar_of(
+        {
+            "$defs": {"a": {"type": "integer"}},
+            "type": "object",
+            "properties": {"a": {"type": "null"}, "b": {"$ref": "#/$defs/a"}},
+        }
+    ).splitlines()
+    assert "-ref-0 ::= integer" in grammar
+    assert "b ::= -ref-0" in grammar
+
+
+def test_a_choice_of_types_keeps_the_other_words() -> None:
+    either = grammar_of({"type": ["array", "null"], "items": {"const": 7}})
+    assert '"7"' in either
+    assert "null" in either
+    assert '"null"' not in grammar_of({"type": ["string", "null"], "enum": ["x"]})
+
+
+def test_what_is_required_is_there_even_where_it_is_not_described() -> None:
+    assert "b ::= value" in grammar_of({"type": "object", "required": ["b"]}).splitlines()
+
+
+def test_a_property_may_be_called_like_a_keyword() -> None:
+    assert "minItems" in grammar_of({"properties": {"minItems": {"type": "null"}}})
