@@ -1,6 +1,7 @@
 """`plan` without a daemon, and against a folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import clock
@@ -12,7 +13,7 @@ from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
-from tests.builders import NOW
+from tests.builders import NOW, rejection
 
 TINY = "engine: llama-cpp\nsource: demo:tiny\n"
 SMALL = "engine: llama-cpp\nsource: demo:small\n"
@@ -106,3 +107,26 @@ def test_changes_are_in_order_whatever_was_broken(tmp_path: Path) -> None:
     found = planned(before, tmp_path, {}, Limits())
     assert [c["name"] for c in found["changes"]] == ["a", "c"]
     assert [s["model"] for s in found["steps"] if s["action"] == "load"] == ["a", "b", "c"]
+
+
+def test_what_was_given_up_is_planned_again_after_an_edit_and_not_after_a_comment(tmp_path: Path) -> None:
+    put(tmp_path, "fast", TINY)
+    before = adopted(tmp_path)
+    record = before.models["fast"]
+    assert record.desired is not None
+    given_up = {record.desired.launch: rejection(record.desired, retry_at=None)}
+    before = replace(before, models={"fast": replace(record, rejected=given_up)})
+    assert planned(before, tmp_path, {}, Limits())["steps"] == []
+    put(tmp_path, "fast", TINY + "# said anew\n")
+    assert planned(before, tmp_path, {}, Limits())["steps"] == []
+    put(tmp_path, "fast", TINY + "sampling: {seed: 7}\n")
+    assert [s["action"] for s in planned(before, tmp_path, {}, Limits())["steps"]] == ["load", "switch"]
+
+
+def test_a_models_folder_that_is_gone_keeps_what_was_accepted_of_it(tmp_path: Path) -> None:
+    put(tmp_path, "fast", TINY)
+    before = adopted(tmp_path)
+    (tmp_path / "models.d").rename(tmp_path / "elsewhere")
+    found = planned(before, tmp_path, {}, Limits())
+    assert [p["path"] for p in found["problems"]] == ["models.d"]
+    assert found["changes"] == []
