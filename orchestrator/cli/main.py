@@ -1,6 +1,7 @@
 """The entry point: parse, import the one command asked for, turn errors into words and an exit code."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -27,6 +28,10 @@ MODULES: Final = {
 }
 
 
+# Errors of a place that takes no more, as against those of a file that a command reads.
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 class Command(Protocol):
     """What a command's module has."""
 
@@ -41,6 +46,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 def execute(argv: list[str]) -> int:
     """Run one command and return its exit code; a usage error raises SystemExit with 64."""
+    _have_streams()
     parser = build()
     args = parser.parse_args(argv)
     if args.version:
@@ -58,11 +64,29 @@ def execute(argv: list[str]) -> int:
         return _code(error, args.command)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has enough. The interpreter will flush stdout once more: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.BROKEN_PIPE
+    except OSError as error:
+        return _unwritten(error)
     return code
+
+
+def _unwritten(error: OSError) -> Exit:
+    """Return the exit code where standard output takes no more; anything else is raised again."""
+    if error.errno not in NO_ROOM and not isinstance(error, BrokenPipeError):
+        raise error
+    # The interpreter will flush stdout once more: let that go nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # whoever read us has enough
+        return Exit.BROKEN_PIPE
+    complain(OrchestratorError(f"the output cannot be written: {error.strerror}", fix="make room for it"))
+    return Exit.ERROR
+
+
+def _have_streams() -> None:
+    """Put something in place of a stream that is closed (`>&-`): then there is nobody to tell."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
 
 
 def complain(error: OrchestratorError) -> None:

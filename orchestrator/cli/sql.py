@@ -50,7 +50,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.query is None:
         _tables(query(database, COLUMNS_SQL, timeout_s=args.timeout, max_rows=MOST_COLUMNS), shown)
         return Exit.OK
-    sql = sys.stdin.read() if args.query == "-" else args.query
+    sql = _text(args.query)
     result = query(database, sql, timeout_s=args.timeout, max_rows=args.max_rows)
     if args.json:
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
@@ -67,6 +67,18 @@ def execute(args: argparse.Namespace) -> int:
             f"only the first {words.count(len(result.rows), 'row')}; --max-rows N shows more", "yellow"
         )
     return Exit.OK
+
+
+def _text(argument: str) -> str:
+    """Return the query; `-` stands for what is on standard input."""
+    try:
+        sql = sys.stdin.read() if argument == "-" else argument
+        sql.encode()
+    except UnicodeError as error:
+        raise HistoryError(
+            "the query is not UTF-8", fix="write it in UTF-8, with a locale that says so: LC_ALL=C.UTF-8"
+        ) from error
+    return sql
 
 
 def _database(args: argparse.Namespace) -> Path:

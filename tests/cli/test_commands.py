@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,24 @@ def test_no_command_at_all_prints_the_help(shell: Shell) -> None:
     done = shell()
     assert done.returncode == 64
     assert "commands:" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_under_the_output_is_one_error(shell: Shell) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = shell("schema", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the output cannot be written: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_output_is_nobody_to_tell(shell: Shell) -> None:
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        argv = ["/bin/sh", "-c", f"exec '{sys.executable}' -m orchestrator schema model {closed}"]
+        done = subprocess.run(
+            argv, env=shell.env, cwd=shell.home, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_version_is_printed(shell: Shell) -> None:

@@ -62,6 +62,14 @@ def test_a_daemon_that_cannot_publish_leaves_the_last_published_history(
     assert published.is_file()
 
 
+def test_a_query_that_is_no_utf_8_is_one_error(shell: Shell, published: Path) -> None:
+    assert published.is_file()
+    done = shell("sql", "select '\udcff'")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the query is not UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_no_history_at_all_is_said_with_the_fix(shell: Shell) -> None:
     done = shell("sql", "select 1")
     assert (done.returncode, done.stdout) == (1, "")
