@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,6 +51,10 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; the service files do not res
 FIRST_SETTLE_S: Final = 60.0
 CLOSE_HISTORY_S: Final = 10.0
 ADMIN_DRAIN_S: Final = 2.0
+# How often the admin socket's file is looked for, in seconds.
+ADMIN_LOOK_S: Final = 2.0
+# What macOS gives at most; some systems start a process with 256.
+OPEN_FILES: Final = 10240
 ADMIN_SOCKET: Final = "admin.sock"
 HISTORY_FOLDER: Final = "history"
 
@@ -91,6 +96,9 @@ def run(options: RunOptions) -> int:
     """
     # Everything that this process and its children make is for its own user.
     os.umask(0o077)
+    # Until there is something to reload, reloading is what we are about to do.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _allow_open_files()
     try:
         place = _place(options, os.environ)
         log.set_up(
@@ -105,6 +113,15 @@ def run(options: RunOptions) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 (for the operator)
         return 1
     return 0
+
+
+def _allow_open_files() -> None:
+    """Use what the system allows beyond its default: each client and each worker takes a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _place(options: RunOptions, env: Mapping[str, str]) -> Place:
@@ -151,6 +168,7 @@ class House:
     operations: Operations
     public: socket
     admin: socket
+    admin_path: Path
     remember: Callable[[LifecycleFact], None]
     named_state: Path | None
 
@@ -166,7 +184,8 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
     ends.callback(lock.take(private_folder(place.state)).close)
     public = bind_tcp(settings.host, settings.port)
     ends.callback(public.close)
-    admin = listen(private_folder(place.runtime) / ADMIN_SOCKET)
+    admin_path = private_folder(place.runtime) / ADMIN_SOCKET
+    admin = listen(admin_path)
     ends.callback(admin.close)
     store = Store.open(place.state, now=clock.now())
     ends.callback(store.close)
@@ -227,6 +246,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         operations=Operations(facts=facts, loop=loop, follower=follower, history=history, recent=recent),
         public=public,
         admin=admin,
+        admin_path=admin_path,
         remember=remember,
         named_state=place.named_state,
     )
@@ -243,12 +263,7 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
             serve(house.gateway, bound_socket=house.public, drain_s=house.settings.drain_s, stop=stop),
             name="gateway",
         )
-        admin = tasks.create_task(
-            serve(
-                admin_app(house.operations), bound_socket=house.admin, drain_s=ADMIN_DRAIN_S, stop=stop_admin
-            ),
-            name="admin",
-        )
+        admin = tasks.create_task(_serve_operator(house, stop_admin), name="admin")
         greeting = tasks.create_task(_greet(house, began_s), name="greet")
         await stop.wait()
         logger.info("stopping; running requests have %g s to end", house.settings.drain_s)
@@ -258,6 +273,37 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
         stop_admin.set()
         await admin
         looping.cancel()
+
+
+async def _serve_operator(house: House, stop: asyncio.Event) -> None:
+    """Serve the admin API until `stop`; a socket whose file was taken away is made anew.
+
+    Logging out or cleaning up may remove the runtime folder, and nobody could
+    reach a daemon that is otherwise well.
+    """
+    bound: socket | None = house.admin
+    while not stop.is_set():
+        if bound is None:
+            try:
+                bound = listen(private_folder(house.admin_path.parent) / ADMIN_SOCKET)
+            except OrchestratorError:
+                await _a_while(stop)
+                continue
+            logger.warning("the admin socket was gone; it is back at %s", house.admin_path)
+        lost = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            app = admin_app(house.operations)
+            tasks.create_task(serve(app, bound_socket=bound, drain_s=ADMIN_DRAIN_S, stop=lost))
+            while not stop.is_set() and house.admin_path.exists():
+                await _a_while(stop)
+            lost.set()
+        bound = None
+
+
+async def _a_while(stop: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ADMIN_LOOK_S):
+            await stop.wait()
 
 
 async def _greet(house: House, began_s: float) -> None:

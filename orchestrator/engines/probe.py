@@ -52,9 +52,9 @@ class Probe:
         if self._silent_s > self._deadline_s:
             self._hung(f"hung: no answer for {self._silent_s:.3g} s")
             return
+        self._timer = self._loop.call_later(self._every_s, self._tick)
         if self._connection is None:
             self._ask()
-        self._timer = self._loop.call_later(self._every_s, self._tick)
 
     def _ask(self) -> None:
         self._reply = b""
@@ -67,6 +67,8 @@ class Probe:
             self._connection.settimeout(0)
             self._connection.connect(self._path)
             self._connection.send(_REQUEST)
+        except FileNotFoundError:  # nobody will ever reach it again
+            self._hung("hung: no answer, because its socket was removed")
         except OSError:  # nobody listens, or the queue is full: silence, which counts
             self._hang_up()
         else:

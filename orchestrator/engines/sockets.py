@@ -35,6 +35,14 @@ class RuntimeFolder:
                 fix="set RUNTIME_DIRECTORY or XDG_RUNTIME_DIR to a folder with a shorter path",
             )
         self.temporary = self.path / "tmp"
+        self.make()
+
+    def make(self) -> None:
+        """Have the folder: logging out, or cleaning up, may take it away while we run.
+
+        Raises:
+            EngineError: it cannot be made.
+        """
         try:
             for folder in (self.path, self.temporary):
                 _make_private(folder)

@@ -131,6 +131,7 @@ class Worker:
 
     async def _start(self) -> Running:
         path = path_of(self.spec.source)
+        self._place.runtime.make()
         remove(self.socket)  # one that an earlier process has left would be taken for a live one
         log = LogTail(self._replica, lambda line: self._redact(line, path))
         try:

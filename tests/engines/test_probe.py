@@ -127,7 +127,15 @@ async def test_what_is_no_answer_is_silence(runtime: Path, what: str, pieces: li
 
 
 async def test_nobody_there_is_silence(runtime: Path) -> None:
-    assert "no answer" in await Verdict(runtime / "nothing").hung()
+    async with answering(runtime / "s", []):
+        pass  # the file stays
+    (runtime / "s").touch()
+    assert "no answer for" in await Verdict(runtime / "s").hung()
+
+
+async def test_a_socket_that_was_removed_is_no_matter_of_patience(runtime: Path) -> None:
+    async with asyncio.timeout(SOON_S):
+        assert "its socket was removed" in await Verdict(runtime / "nothing", hang_deadline_s=600).hung()
 
 
 async def test_time_in_which_this_process_stood_still_does_not_count(runtime: Path) -> None:

@@ -68,3 +68,12 @@ def test_a_replica_has_one_socket_and_no_other_has_it(one: str, other: str) -> N
     first, second = folder.socket_of(one), folder.socket_of(other)
     assert (first == second) == (one == other)
     assert first.parent == folder.path
+
+
+def test_a_folder_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
+    folder = RuntimeFolder(tmp_path / "run")
+    folder.temporary.rmdir()
+    folder.path.rmdir()
+    folder.make()
+    assert folder.temporary.is_dir()
+    assert folder.path.stat().st_mode & 0o777 == 0o700
