@@ -267,6 +267,7 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
         greeting = tasks.create_task(_greet(house, began_s), name="greet")
         await stop.wait()
         logger.info("stopping; running requests have %g s to end", house.settings.drain_s)
+        house.operations.stop()
         greeting.cancel()
         following.cancel()
         await public

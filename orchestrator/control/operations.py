@@ -16,7 +16,7 @@ from orchestrator.control import report
 from orchestrator.control.loop import Loop
 from orchestrator.control.preview import planned
 from orchestrator.decide.diff import changes
-from orchestrator.errors import ModelUnknown
+from orchestrator.errors import ModelUnknown, StateError
 from orchestrator.history.writer import HistoryWriter
 from orchestrator.values.catalog import Catalog
 from orchestrator.values.event import ReloadAsked
@@ -69,6 +69,14 @@ class Operations:
         self._recent = recent
         # What the last reload told of; an edit that the watcher saw first is news to whoever asks.
         self._reported = loop.state.catalog
+        self._stopping = False
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """From here on the files are not followed any more, and the status says so."""
+        self._stopping = True
+        for task in self._reloads:  # nobody reads the files for them any more
+            task.cancel()
 
     async def status(self) -> Json:
         """Return the daemon, its models and policies, and everything that is wrong."""
@@ -80,7 +88,7 @@ class Operations:
             "address": facts.address,
             "config_folder": str(facts.config_folder),
             "state_folder": str(facts.state_folder),
-            "ready": readiness(self._loop.leases.table)[0],
+            "ready": not self._stopping and readiness(self._loop.leases.table)[0],
             "problems": report.problems(state.problems),
             "held": report.held(state.held),
             "history": {
@@ -117,7 +125,11 @@ class Operations:
 
         Args:
             wait_s: how long to wait; None does not wait.
+
+        Raises:
+            StateError: the daemon is stopping.
         """
+        self._refuse_when_stopping()
         began = clock.monotonic_s()
         self._loop.post(ReloadAsked(at=clock.now()))
         reading = await self._follower.rescan()
@@ -135,12 +147,16 @@ class Operations:
 
     def reload_soon(self, tasks: asyncio.TaskGroup) -> None:
         """Reload without waiting, as SIGHUP asks; what comes of it is logged."""
+        if self._stopping:
+            return
 
         async def reload() -> None:
             found = await self.reload(None)
             log.info("reloaded: %d changed, %d problems", len(found["changed"]), len(found["problems"]))
 
-        tasks.create_task(reload(), name="reload")
+        task = tasks.create_task(reload(), name="reload")
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     async def plan(self, folder: str | None) -> Json:
         """Return what would happen if `folder` (or the daemon's own, as it is now) were in force."""
@@ -154,9 +170,20 @@ class Operations:
         return {"path": str(path), "published_at": str(status.published_at), "rows": status.written}
 
     async def confirm_removal(self) -> Json:
-        """Obey the disappearances that are held."""
+        """Obey the disappearances that are held.
+
+        Raises:
+            StateError: the daemon is stopping.
+        """
+        self._refuse_when_stopping()
         confirmed = await self._follower.confirm_removal()
         return {"confirmed": [item.path for item in confirmed]}
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise StateError(
+                "the daemon is stopping and reads no files any more", fix="start it again: orchestrator run"
+            )
 
 
 def readiness(table: RoutingTable) -> tuple[bool, dict[str, object]]:

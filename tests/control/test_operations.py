@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.control.operations import RECENT_EVENTS, RecentEvents, readiness, unknown
 from orchestrator.engines.fake import FakeEngine
-from orchestrator.errors import LoadFailed, ModelUnknown, SourceNotFound
+from orchestrator.errors import LoadFailed, ModelUnknown, SourceNotFound, StateError
 from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.routing import RoutingTable
 from orchestrator.values.state import ModelRecord, State
@@ -104,6 +104,27 @@ async def test_describe_of_a_name_that_no_model_has_says_which_one_may_be_meant(
         with pytest.raises(ModelUnknown, match="there is no model 'qualty'") as caught:
             await house.operations.describe("qualty")
         assert caught.value.fix == "did you mean 'quality'?"
+
+
+@real_time
+async def test_a_daemon_that_stops_refuses_what_it_would_never_do(folder: Path) -> None:
+    async with desk(folder) as house:
+        house.operations.stop()
+        with pytest.raises(StateError, match="stopping"):
+            await house.operations.reload(WITHIN_S)
+        with pytest.raises(StateError, match="stopping"):
+            await house.operations.confirm_removal()
+        assert (await house.operations.status())["ready"] is False
+
+
+@real_time
+@pytest.mark.parametrize("order", ["before", "after"])
+async def test_a_hang_up_signal_around_the_stop_keeps_no_daemon_alive(folder: Path, order: str) -> None:
+    async with desk(folder) as house, asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as tasks:
+        if order == "before":
+            house.operations.reload_soon(tasks)
+        house.operations.stop()
+        house.operations.reload_soon(tasks)
 
 
 def test_an_unknown_name_that_is_like_none_lists_them_all() -> None:
