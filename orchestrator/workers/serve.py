@@ -24,6 +24,9 @@ from orchestrator.workers.frames import (
 from orchestrator.workers.parent import die_with_parent, hold_lifeline, read_line, take_stdout
 
 LOG = logging.getLogger("orchestrator.worker")
+# Connections that may wait to be taken up. More than the queue holds: a Unix socket refuses at once
+# what finds no place (EAGAIN), and asyncio takes that for a connection which then breaks.
+BACKLOG: Final = 2048
 QUEUE_LIMIT: Final = 256
 # How long answers under way may go on after SIGTERM. The parent drains first: this is for the rest.
 GRACE_S: Final = 5.0
@@ -86,7 +89,9 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
             broken=broken,
         )
         connections = Connections()
-        server = await loop.create_unix_server(lambda: Connection(service.handle, connections), launch.socket)
+        server = await loop.create_unix_server(
+            lambda: Connection(service.handle, connections), launch.socket, backlog=BACKLOG
+        )
         os.chmod(launch.socket, 0o600)  # noqa: PTH101 (a Path's methods may not be used on an event loop)
     except LoadRefused as refused:
         _report(report_fd, Failed(kind=refused.kind, message=str(refused)))
