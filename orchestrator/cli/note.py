@@ -91,7 +91,7 @@ def _of_desired(model: wire.Model, now: datetime) -> Note | None:
     retry = f"; trying again {words.until(rejected['retry_at'], now)}" if rejected["retry_at"] else ""
     serving = model["serving"]
     if serving is None:
-        return Note(f"{failed}{retry or '; edit its file'}", "red")
+        return Note(f"{failed}{retry or '; edit its file, or: orchestrator reload'}", "red")
     return Note(f"new {failed}; still serving {words.revision(serving['revision'])}{retry}", "yellow")
 
 

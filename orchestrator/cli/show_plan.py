@@ -18,7 +18,7 @@ MEANINGS: Final = {
     "remove": "its requests finish, then it is unloaded",
 }
 MARK_WIDTH: Final = 11
-NOTHING: Final = "No changes. The fleet is as the files say."
+NOTHING: Final = "No changes. There is nothing to do."
 NOTHING_ELSE: Final = "No changes in the other files."
 
 
