@@ -83,4 +83,4 @@ class Absences:
         cause = f"the folder {lost}" if lost else f"{len(gone)} of {of} files are gone at once"
         why = f"{cause}; still in force: {names}"
         since = self.held.since if self.held else now
-        self.held = Held(path=self._path, why=why, since=since)
+        self.held = Held(path=self._path, why=why, since=since, names=gone)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.decide.diff import Change, changes
-from orchestrator.values.catalog import Catalog, Document, Held, Kind, Problem
+from orchestrator.values.catalog import Catalog, Document, Kind, Problem
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.spec import ModelSpec
@@ -66,22 +66,22 @@ def _with_document(record: ModelRecord, document: Document[ModelSpec] | None) ->
 
 
 def _touched(before: State, after: State) -> Iterator[str]:
-    paths = _changed_paths(before, after)
+    """Yield the models whose record changed, or what is wrong with their file."""
+    old, new = _problems_by_path(before), _problems_by_path(after)
     for name, record in after.models.items():
-        if record is not before.models.get(name) or (record.document and record.document.path in paths):
+        if record is not before.models.get(name):
             yield name
+        elif (document := record.document) is not None:
+            was_held, is_held = ([h for h in state.held if h.concerns(document)] for state in (before, after))
+            if was_held != is_held or old.get(document.path) != new.get(document.path):
+                yield name
 
 
-def _changed_paths(before: State, after: State) -> set[str]:
-    def by_path(found: State) -> dict[str, list[Problem | Held]]:
-        grouped: dict[str, list[Problem | Held]] = {}
-        troubles: tuple[Problem | Held, ...] = (*found.problems, *found.held)
-        for trouble in troubles:
-            grouped.setdefault(trouble.path, []).append(trouble)
-        return grouped
-
-    old, new = by_path(before), by_path(after)
-    return {path for path in {*old, *new} if old.get(path) != new.get(path)}
+def _problems_by_path(state: State) -> dict[str, list[Problem]]:
+    grouped: dict[str, list[Problem]] = {}
+    for problem in state.problems:
+        grouped.setdefault(problem.path, []).append(problem)
+    return grouped
 
 
 def _change_fact(catalog: Catalog, change: Change, at: datetime) -> LifecycleFact:
@@ -106,7 +106,7 @@ def _trouble_facts(before: State, after: State, at: datetime) -> Iterator[Lifecy
             yield _warning(at, "NotAccepted", text, by_path.get(problem.path, ""))
     for held in after.held:
         if held not in before.held:
-            yield _warning(at, "Held", f"{held.path}: {held.why}", by_path.get(held.path, ""))
+            yield _warning(at, "Held", f"{held.path}: {held.why}", "")
     if before.problems and not after.problems:
         yield LifecycleFact(
             at=at, severity=Severity.NORMAL, reason="Valid", message="every file is valid again"

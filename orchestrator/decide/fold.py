@@ -230,7 +230,7 @@ def _refreshed(state: State, touched: Iterable[str], now: datetime) -> State:
             record,
             by_model.get(name, []),
             [problem for problem in state.problems if problem.path == path],
-            [held for held in state.held if held.path == path],
+            [held for held in state.held if record.document and held.concerns(record.document)],
             now,
         )
         models[name] = replace(record, conditions=found)

@@ -79,11 +79,19 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A disappearance that is not obeyed until somebody confirms it."""
+    """A disappearance that is not obeyed until somebody confirms it.
+
+    `path` is the folder, `names` are the documents whose files are gone.
+    """
 
     path: str
     why: str
     since: datetime
+    names: frozenset[str] = frozenset()
+
+    def concerns(self, document: Document[T]) -> bool:
+        """True where the document's file is one of those that are gone."""
+        return document.name in self.names and document.path.startswith(f"{self.path}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from tests.builders import NOW, model, policy, rejection, replica, spec, state
 LATER = NOW + timedelta(seconds=5)
 OLD, NEW = spec(location="tiny"), spec(location="small")
 BROKEN = Problem(path="models.d/fast.yaml", line=3, column=9, what="'x' is not a number")
-GONE = Held(path="models.d/fast.yaml", why="half of the files are gone at once", since=NOW)
+GONE = Held(path="models.d", why="half of the files are gone at once", since=NOW, names=frozenset({"fast"}))
 
 
 def reading(
@@ -117,17 +117,15 @@ def test_another_problem_is_told_and_the_known_one_is_not_told_again() -> None:
     ]
 
 
-def test_a_hold_is_told_once_for_its_model() -> None:
+def test_a_hold_is_told_once_and_touches_the_models_that_it_names() -> None:
     fast, quality, before = two()
     first, touched, facts = adopt(before, reading(fast, quality, held=(GONE,)))
     assert touched == ("fast",)
-    assert brief(facts) == [
-        ("warning", "Held", "fast", "models.d/fast.yaml: half of the files are gone at once", 0)
-    ]
-    other = replace(GONE, path="models.d/quality.yaml")
-    _, touched, facts = adopt(first, reading(fast, quality, held=(GONE, other)))
-    assert touched == ("quality",)
-    assert [fact.model for fact in facts] == ["quality"]
+    assert brief(facts) == [("warning", "Held", "", "models.d: half of the files are gone at once", 0)]
+    more = replace(GONE, names=frozenset({"fast", "quality"}))
+    _, touched, facts = adopt(first, reading(fast, quality, held=(more,)))
+    assert touched == ("fast", "quality")
+    assert [fact.reason for fact in facts] == ["Held"]
 
 
 def test_trouble_with_a_file_that_no_model_has_is_told_without_one() -> None:

@@ -23,7 +23,7 @@ TRUE, FALSE, UNKNOWN = Truth.TRUE, Truth.FALSE, Truth.UNKNOWN
 LATER = NOW + timedelta(seconds=5)
 BROKEN = Problem(path="models.d/fast.yaml", line=3, column=9, what="'x' is not a number")
 TWICE = Problem(path="models.d/fast.yaml", line=4, column=1, what="'y' is not a field")
-GONE = Held(path="models.d/fast.yaml", why="half of the files are gone at once", since=NOW)
+GONE = Held(path="models.d", why="half of the files are gone at once", since=NOW, names=frozenset({"fast"}))
 TRYING = (FALSE, "Trying", "whatever is wrong is tried again by itself")
 AS_ASKED = (FALSE, "AsAsked", "it is as its file asks")
 

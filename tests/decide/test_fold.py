@@ -111,7 +111,7 @@ def test_a_problem_degrades_a_model_that_serves() -> None:
 
 
 def test_a_hold_is_told_once() -> None:
-    held = Held(path="models.d/fast.yaml", why="half of the files are gone at once", since=NOW)
+    held = Held(path="models.d", why="half are gone at once", since=NOW, names=frozenset({"fast"}))
     first = fold(State(), read(OLD)).state
     reading = Reading(catalog=first.catalog, held=(held,))
     after = fold(first, CatalogRead(at=LATER, reading=reading))

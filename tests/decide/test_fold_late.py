@@ -263,7 +263,7 @@ def test_trouble_with_the_file_of_another_model_is_none_of_this_one() -> None:
     held = replace(
         state(OLD, replica(OLD)),
         problems=(Problem(path=other, what="no"),),
-        held=(Held(path=other, why="gone", since=NOW),),
+        held=(Held(path="models.d", why="gone", since=NOW, names=frozenset({"other"})),),
     )
     after = fold(held, ReloadAsked(at=LATER)).state.models["fast"]
     assert after.conditions[ConditionType.ACCEPTED].reason == "Valid"

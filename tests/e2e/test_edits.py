@@ -278,6 +278,8 @@ def test_a_folder_that_vanishes_is_held_and_not_obeyed(home: House) -> None:
     away = home.root / "away"
     (home.config / "models.d").rename(away)
     home.until(lambda: home.status()["held"] != [])
+    accepted = next(c for c in home.model("fast")["conditions"] if c["type"] == "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "Held")
     time.sleep(3)
     assert pids(home) == before
     assert home.chat("fast", "hi")[0] == 200
