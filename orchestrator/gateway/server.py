@@ -8,6 +8,7 @@ from typing import Final
 
 import uvicorn
 
+from orchestrator.gateway.heads import BoundedConnection
 from orchestrator.gateway.ports import App, Receive, Scope, Send
 
 # A client keeps its connection between requests for about this long; a guess
@@ -39,7 +40,7 @@ async def serve(app: App, *, bound_socket: socket.socket, drain_s: float, stop: 
         uvicorn.Config(
             gate,
             interface="asgi3",
-            http="httptools",
+            http=BoundedConnection,
             ws="none",
             lifespan="off",
             log_config=None,
