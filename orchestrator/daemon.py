@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import resource
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -187,7 +189,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
     admin_path = private_folder(place.runtime) / ADMIN_SOCKET
     admin = listen(admin_path)
     ends.callback(admin.close)
-    store = Store.open(place.state, now=clock.now())
+    store = Store.open(place.state, config=place.config, now=clock.now())
     ends.callback(store.close)
     history = HistoryWriter(place.state / HISTORY_FOLDER)
     history.start()
@@ -312,9 +314,11 @@ async def _greet(house: House, began_s: float) -> None:
     await house.adopted.wait()
     await house.loop.settled(FIRST_SETTLE_S)
     table = house.loop.leases.table
-    lines = greeting(house.facts, table, took_s=clock.monotonic_s() - began_s)
+    house.operations.settled_first()
+    lines = greeting(house.facts, table, house.loop.state.problems, took_s=clock.monotonic_s() - began_s)
     if sys.stdout.isatty() or os.environ.get("ORCHESTRATOR_HINTS"):
-        lines += hints(house.facts, table, state_folder=house.named_state)
+        program = "orchestrator" if shutil.which("orchestrator") else shlex.quote(sys.argv[0])
+        lines += hints(house.facts, table, state_folder=house.named_state, program=program)
     print("\n".join(lines), flush=True)  # noqa: T201 (for the operator)
 
 

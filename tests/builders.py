@@ -1,6 +1,7 @@
 """Values with defaults, for tests that care about one field."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from orchestrator.values.catalog import Catalog, Document, Kind
@@ -10,6 +11,7 @@ from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.values.state import ModelRecord, Rejection, State
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+CONFIG = Path("/nowhere/config")
 
 
 def source(location: str = "small", *, scheme: str = "demo", sha256: str | None = None) -> Source:

@@ -59,6 +59,7 @@ def all_well(status: wire.Status) -> bool:
         status["ready"]
         and not status["problems"]
         and not status["held"]
+        and status["state"]["ok"]
         and status["history"]["ok"]
         and all(as_asked(model) for model in status["models"])
     )

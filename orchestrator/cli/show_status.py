@@ -78,7 +78,13 @@ def _header(status: wire.Status, terminal: Terminal, now: datetime) -> list[str]
     history, *rest = _history(status["history"])
     style = "" if status["history"]["ok"] else "red"
     second = [f"files in {status['config_folder']}", terminal.paint(history, style)]
-    return [dot.join(first), dot.join(second), *(terminal.paint(line, style) for line in rest)]
+    told = [dot.join(first), dot.join(second), *(terminal.paint(line, style) for line in rest)]
+    if not status["state"]["ok"]:
+        error = status["state"]["error"] or "no reason given"
+        told += [
+            terminal.paint(line, "red") for line in f"nothing is loaded or unloaded: {error}".splitlines()
+        ]
+    return told
 
 
 def _history(history: wire.History) -> list[str]:

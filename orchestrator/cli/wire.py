@@ -33,6 +33,7 @@ class Rejected(TypedDict):
     reason: str
     message: str
     terminal: bool
+    fix: str
     retry_at: str | None
     failures: int
 
@@ -102,6 +103,11 @@ class Policy(TypedDict):
     path: str
 
 
+class StoreState(TypedDict):
+    ok: bool
+    error: str | None
+
+
 class Status(TypedDict):
     version: str
     pid: int
@@ -112,6 +118,7 @@ class Status(TypedDict):
     ready: bool
     problems: list[Problem]
     held: list[Held]
+    state: StoreState
     history: History
     models: list[Model]
     policies: list[Policy]

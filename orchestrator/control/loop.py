@@ -69,7 +69,7 @@ class Loop:
         self._performer = Performer(engines, self.post)
         self._look = asyncio.Event()
         self._passed = asyncio.Event()
-        self._unsaved = False
+        self._unsaved: StateError | None = None
         self.leases = Leases(idle=self._idle, suspected=lambda _: self._look.set())
         self._epoch = 0
         # SQLite waits for the disk; the event loop must not. One thread keeps the commits in order.
@@ -79,6 +79,11 @@ class Loop:
     def state(self) -> State:
         """The newest state; frozen, so it may be kept."""
         return self._state
+
+    @property
+    def unsaved(self) -> StateError | None:
+        """Why the state cannot be written now, and so nothing new is started or ended."""
+        return self._unsaved
 
     @property
     def limits(self) -> Limits:
@@ -193,9 +198,9 @@ class Loop:
         except StateError as error:
             if not self._unsaved:
                 log.error("%s", error)  # noqa: TRY400 (the text is meant for the operator)
-            self._unsaved = True
+            self._unsaved = error
             return False
-        self._saved, self._unsaved = state, False
+        self._saved, self._unsaved = state, None
         return True
 
     def _idle(self, replica: str) -> None:

@@ -78,6 +78,10 @@ class Operations:
         for task in self._reloads:  # nobody reads the files for them any more
             task.cancel()
 
+    def settled_first(self) -> None:
+        """Note that the daemon has started: what was read until now is no news to whoever reloads."""
+        self._reported = self._loop.state.catalog
+
     async def status(self) -> Json:
         """Return the daemon, its models and policies, and everything that is wrong."""
         state, facts, history = self._loop.state, self._facts, self._history.status()
@@ -91,6 +95,10 @@ class Operations:
             "ready": not self._stopping and readiness(self._loop.leases.table)[0],
             "problems": report.problems(state.problems),
             "held": report.held(state.held),
+            "state": {
+                "ok": self._loop.unsaved is None,
+                "error": str(self._loop.unsaved) if self._loop.unsaved else None,
+            },
             "history": {
                 "ok": history.ok,
                 "written": history.written,

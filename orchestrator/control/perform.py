@@ -46,6 +46,7 @@ class Performer:
                 reason=type(cause).__name__ if known else "Bug",
                 message=_said(cause),
                 terminal=known.terminal if known else False,
+                fix=known.fix if known else "",
                 draw=random.random(),  # noqa: S311 (spreads retries; nothing to guess)
             )
         )

@@ -38,7 +38,7 @@ def planned(state: State, folder: Path, env: Mapping[str, str], limits: Limits) 
 
 def offline(folder: Path, state_folder: Path, env: Mapping[str, str]) -> Json:
     """Return what a daemon would do that starts now on `folder`: nothing runs yet, so everything loads."""
-    recovered = peek(state_folder)
+    recovered = peek(state_folder, folder)
     state = first_state(recovered, folder, env, boot=0)
     return planned(state, folder, env, Limits())
 

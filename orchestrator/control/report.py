@@ -43,6 +43,7 @@ def model(record: ModelRecord, replicas: Sequence[Replica], leases: Mapping[str,
                 "reason": rejection.reason,
                 "message": rejection.message,
                 "terminal": rejection.terminal,
+                "fix": rejection.fix,
                 "retry_at": _instant(rejection.retry_at),
                 "failures": rejection.failures,
             }

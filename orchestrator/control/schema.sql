@@ -1,13 +1,20 @@
 create table if not exists meta (key text primary key, value text not null) strict;
+-- Documents and stable specs belong to a configuration folder: another one begins without them.
 create table if not exists documents (
+    folder text not null,
     kind text not null,
     name text not null,
     path text not null,
     text text not null,
     generation integer not null,
-    primary key (kind, name)
+    primary key (folder, kind, name)
 ) strict;
-create table if not exists stable (model text primary key, spec text not null) strict;
+create table if not exists stable (
+    folder text not null,
+    model text not null,
+    spec text not null,
+    primary key (folder, model)
+) strict;
 -- A replica whose phase is starting or stopping is an open intent: the row is
 -- committed before the side effect starts, and changed after it has ended.
 create table if not exists replicas (

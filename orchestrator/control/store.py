@@ -59,13 +59,18 @@ class Recovered:
 class Store:
     """One connection; the caller sees to it that one thread at a time uses it."""
 
-    def __init__(self, connection: sqlite3.Connection, boot: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, config: str, boot: int) -> None:
         self._connection = connection
+        self._config = config
         self.boot = boot
 
     @classmethod
-    def open(cls, folder: Path, *, now: datetime) -> "Store":
+    def open(cls, folder: Path, *, config: Path, now: datetime) -> "Store":
         """Open the state of `folder`, and count one more start of a daemon.
+
+        What was accepted and stable is kept apart for each configuration
+        folder: a daemon on another one does not begin with foreign models, and
+        a mistyped one forgets nothing.
 
         A file that is not a database any more is moved aside, never deleted:
         the daemon then starts from the configuration files alone.
@@ -75,7 +80,7 @@ class Store:
         """
         path = folder / FILE
         try:
-            connection = _sound(path)
+            connection = _sound(path, _key(config))
         except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, sqlite3.DatabaseError) and not _corrupt(error):
                 raise _unwritable(path, error) from error
@@ -92,11 +97,11 @@ class Store:
                 )
         except sqlite3.Error as error:
             raise _unwritable(path, error) from error
-        return cls(connection, int(boot) + 1)
+        return cls(connection, _key(config), int(boot) + 1)
 
     def recover(self) -> Recovered:
         """Return what the last daemon left, as it was committed."""
-        return _recovered(self._connection)
+        return _recovered(self._connection, self._config)
 
     def forget_replicas(self) -> None:
         """Take every replica off the books: none of them runs any more.
@@ -115,7 +120,11 @@ class Store:
         Raises:
             StateError: nothing was committed.
         """
-        statements = [*_documents(before, after), *_stable(before, after), *_replicas(before, after)]
+        statements = [
+            *_documents(self._config, before, after),
+            *_stable(self._config, before, after),
+            *_replicas(before, after),
+        ]
         if not statements:
             return
         try:
@@ -129,7 +138,7 @@ class Store:
         self._connection.close()
 
 
-def peek(folder: Path) -> Recovered:
+def peek(folder: Path, config: Path) -> Recovered:
     """Return what is committed in `folder` without being a daemon: nothing is written, nothing counted.
 
     Raises:
@@ -141,22 +150,28 @@ def peek(folder: Path) -> Recovered:
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
         try:
-            return _recovered(connection)
+            return _recovered(connection, _key(config))
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StateError(f"the daemon's state cannot be read: {error}", where=str(path)) from error
 
 
-def _recovered(connection: sqlite3.Connection) -> Recovered:
+def _key(config: Path) -> str:
+    return str(config.resolve())
+
+
+def _recovered(connection: sqlite3.Connection, config: str) -> Recovered:
     documents = tuple(
         StoredDocument(kind=Kind(kind), name=name, path=path, text=text, generation=generation)
         for kind, name, path, text, generation in connection.execute(
-            "select kind, name, path, text, generation from documents order by kind, name"
+            "select kind, name, path, text, generation from documents where folder = ? order by kind, name",
+            (config,),
         )
     )
     stable = {
-        model: spec_from_json(text) for model, text in connection.execute("select model, spec from stable")
+        model: spec_from_json(text)
+        for model, text in connection.execute("select model, spec from stable where folder = ?", (config,))
     }
     leftovers = tuple(
         Leftover(
@@ -177,30 +192,33 @@ def _recovered(connection: sqlite3.Connection) -> Recovered:
 Statement = tuple[str, tuple[object, ...]]
 
 
-def _documents(before: State, after: State) -> Iterator[Statement]:
+def _documents(config: str, before: State, after: State) -> Iterator[Statement]:
     if before.catalog is after.catalog:
         return
     old = {(doc.kind, doc.name): doc for doc in store(before.catalog)}
     new = {(doc.kind, doc.name): doc for doc in store(after.catalog)}
     for key in old.keys() - new.keys():
-        yield "delete from documents where kind = ? and name = ?", key
+        yield "delete from documents where folder = ? and kind = ? and name = ?", (config, *key)
     for key, doc in new.items():
         if old.get(key) != doc:
-            values = (doc.kind, doc.name, doc.path, doc.text, doc.generation)
-            yield "insert or replace into documents values (?, ?, ?, ?, ?)", values
+            values = (config, doc.kind, doc.name, doc.path, doc.text, doc.generation)
+            yield "insert or replace into documents values (?, ?, ?, ?, ?, ?)", values
 
 
-def _stable(before: State, after: State) -> Iterator[Statement]:
+def _stable(config: str, before: State, after: State) -> Iterator[Statement]:
     if before.models is after.models:
         return
     for name in before.models.keys() - after.models.keys():
-        yield "delete from stable where model = ?", (name,)
+        yield "delete from stable where folder = ? and model = ?", (config, name)
     for name, record in after.models.items():
         old = before.models.get(name)
         if record.stable is not None and (old is None or old.stable != record.stable):
-            yield "insert or replace into stable values (?, ?)", (name, spec_to_json(record.stable))
+            yield (
+                "insert or replace into stable values (?, ?, ?)",
+                (config, name, spec_to_json(record.stable)),
+            )
         elif record.stable is None and old is not None and old.stable is not None:
-            yield "delete from stable where model = ?", (name,)
+            yield "delete from stable where folder = ? and model = ?", (config, name)
 
 
 def _replicas(before: State, after: State) -> Iterator[Statement]:
@@ -252,12 +270,12 @@ def spec_from_json(text: str) -> ModelSpec:
     )
 
 
-def _sound(path: Path) -> sqlite3.Connection:
+def _sound(path: Path, config: str) -> sqlite3.Connection:
     """Return a connection to a file whose rows can all be read: damage shows only where it is looked at."""
     connection = _connected(path)
     try:
         _check(connection)
-        _recovered(connection)
+        _recovered(connection, config)
     except (sqlite3.DatabaseError, ValueError, KeyError, TypeError):
         connection.close()
         raise

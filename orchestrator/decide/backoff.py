@@ -54,6 +54,7 @@ def reject(
         reason=reason,
         message=message,
         terminal=new.terminal,
+        fix=new.fix,
         failures=failures,
         first_at=first_at,
         last_at=now,

@@ -133,5 +133,6 @@ def _degraded(
 
 def _stalled(rejection: Rejection | None) -> Finding:
     if rejection and rejection.retry_at is None:
-        return Truth.TRUE, rejection.reason, f"{rejection.message}; to try again: {WAY_OUT}"
+        fix = f"; fix: {rejection.fix}" if rejection.fix else ""
+        return Truth.TRUE, rejection.reason, f"{rejection.message}{fix}; to try again: {WAY_OUT}"
     return Truth.FALSE, "Trying", "whatever is wrong is tried again by itself"

@@ -132,6 +132,7 @@ def _lost(state: State, replica: Replica, event: ReplicaLost) -> Folded:
                 reason=event.reason,
                 message=event.message,
                 terminal=event.terminal,
+                fix=event.fix,
                 failures=0,
                 first_at=event.at,
                 last_at=event.at,

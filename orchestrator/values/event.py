@@ -36,8 +36,9 @@ class ReplicaLoaded:
 class ReplicaLost:
     """A replica did not load, or ended by itself.
 
-    `draw` is a random number in [0, 1) that spreads retries; it comes with the
-    event because decisions must not draw.
+    `fix` is what a person can do about it, "" where nothing is known. `draw`
+    is a random number in [0, 1) that spreads retries; it comes with the event
+    because decisions must not draw.
     """
 
     at: datetime
@@ -46,6 +47,7 @@ class ReplicaLost:
     message: str
     terminal: bool
     draw: float
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

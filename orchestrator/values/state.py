@@ -31,6 +31,7 @@ class Rejection:
     first_at: datetime
     last_at: datetime
     retry_at: datetime | None
+    fix: str = ""
 
     def blocks(self, now: datetime) -> bool:
         """True where the launch must not be tried at `now`."""

@@ -94,6 +94,7 @@ def rejected() -> wire.Model:
                 "reason": "SourceCorrupt",
                 "message": "/srv/models/quality-q4.gguf is not a GGUF file",
                 "terminal": False,
+                "fix": "",
                 "retry_at": "2026-11-20T12:00:12+00:00",
                 "failures": 3,
             }
@@ -134,6 +135,7 @@ def status(*models: wire.Model, **changes: Any) -> wire.Status:  # noqa: ANN401 
         "ready": True,
         "problems": [],
         "held": [],
+        "state": {"ok": True, "error": None},
         "history": {"ok": True, "written": 1234, "queued": 0, "dropped": 0, "error": None},
         "models": list(models),
         "policies": [
@@ -179,6 +181,10 @@ def busy() -> wire.Status:
                 "since": "2026-11-20T11:48:00+00:00",
             }
         ],
+        state={
+            "ok": False,
+            "error": "state.db: the daemon's state cannot be written: disk full\n  fix: make room",
+        },
         history={
             "ok": False,
             "written": 1234,

@@ -50,7 +50,7 @@ async def desk(folder: Path, engine: FakeEngine | None = None) -> AsyncIterator[
     root, state_folder = folder / "config", folder / "state"
     state_folder.mkdir(parents=True, exist_ok=True)
     engine = engine or FakeEngine(load_s=0.005, unload_s=0.005)
-    store = Store.open(state_folder, now=clock.now())
+    store = Store.open(state_folder, config=root, now=clock.now())
     history = HistoryWriter(state_folder / "history")
     history.start()
     facts: list[LifecycleFact] = []

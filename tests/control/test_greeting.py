@@ -5,6 +5,7 @@ from pathlib import Path
 
 from orchestrator.control.greeting import greeting, hints
 from orchestrator.control.operations import Facts
+from orchestrator.values.catalog import Problem
 from tests.gateway.fakes import route, table
 
 FACTS = Facts(
@@ -21,22 +22,34 @@ WAITING = route("third", unready="it was given up: there is no such file")
 
 
 def test_the_first_line_has_the_address_and_the_models_in_order() -> None:
-    assert greeting(FACTS, table(READY, ALSO), took_s=1.26) == [
+    assert greeting(FACTS, table(READY, ALSO), (), took_s=1.26) == [
         "ready: http://127.0.0.1:11435 after 1.3 s; models: fast, quality"
     ]
 
 
 def test_models_that_do_not_serve_say_why() -> None:
-    assert greeting(FACTS, table(WAITING, READY), took_s=0) == [
+    assert greeting(FACTS, table(WAITING, READY), (), took_s=0) == [
         "ready: http://127.0.0.1:11435 after 0.0 s; models: quality",
         "not ready: third: it was given up: there is no such file",
     ]
 
 
 def test_a_daemon_without_models_says_so() -> None:
-    assert greeting(FACTS, table(), took_s=0) == [
+    assert greeting(FACTS, table(), (), took_s=0) == [
         "ready: http://127.0.0.1:11435 after 0.0 s; models: none yet"
     ]
+
+
+def test_what_is_not_accepted_is_told_up_to_a_few() -> None:
+    problems = [Problem(path=f"models.d/m{n}.yaml", line=1, column=2, what="no") for n in range(7)]
+    told = greeting(FACTS, table(), problems, took_s=0)
+    assert told[1] == "not accepted: models.d/m0.yaml:1:2: no"
+    assert told[5:] == ["not accepted: models.d/m4.yaml:1:2: no", "and 2 more problems"]
+
+
+def test_a_program_that_is_not_on_the_path_is_called_by_its_place() -> None:
+    told = hints(FACTS, table(), state_folder=None, program=".venv/bin/orchestrator")
+    assert told[1] == "  .venv/bin/orchestrator status"
 
 
 def test_hints_are_commands_that_work_as_they_stand() -> None:

@@ -22,7 +22,7 @@ from orchestrator.values.fleet import Phase
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelSpec, ModelState
 from orchestrator.values.state import State
-from tests.builders import NOW, catalog, spec
+from tests.builders import CONFIG, NOW, catalog, spec
 
 OLD, NEW = spec(location="tiny"), spec(location="small")
 
@@ -46,7 +46,7 @@ class Bench:
         self.engine = engine
         self.folder = folder
         self.facts: list[LifecycleFact] = []
-        self.store = Store.open(folder, now=NOW)
+        self.store = Store.open(folder, config=CONFIG, now=NOW)
         self.generation = 0
         self.loop = Loop(
             state=State(boot=self.store.boot),
@@ -280,7 +280,7 @@ async def test_nothing_is_performed_that_is_not_on_disk_first(
         ensure_loaded = bench.engine.ensure_loaded
 
         async def watched(replica: str, wanted: ModelSpec) -> Any:  # noqa: ANN401 (as the engine's)
-            seen.append({(left.replica, left.phase) for left in peek(tmp_path).leftovers})
+            seen.append({(left.replica, left.phase) for left in peek(tmp_path, CONFIG).leftovers})
             return await ensure_loaded(replica, wanted)
 
         monkeypatch.setattr(bench.engine, "ensure_loaded", watched)
@@ -304,11 +304,13 @@ async def test_a_full_disk_stops_actions_and_not_service_and_heals(
         bench.edit(NEW)
         await asyncio.sleep(100)
         assert bench.serving == OLD.revision
+        assert str(bench.loop.unsaved) == "the disk is full"
         assert ("fetch", "fast") in bench.engine.calls
         assert bench.phases() == {"tiny": Phase.READY}
         monkeypatch.setattr(bench.store, "save", save)
         await asyncio.sleep(5)
         assert bench.serving == NEW.revision
+        assert bench.loop.unsaved is None
 
 
 async def test_absent_unloads_and_a_removed_file_forgets(tmp_path: Path) -> None:
@@ -322,7 +324,7 @@ async def test_absent_unloads_and_a_removed_file_forgets(tmp_path: Path) -> None
         bench.edit()
         await bench.settle()
         assert bench.loop.state.models == {}
-        assert peek(tmp_path).stable == {}
+        assert peek(tmp_path, CONFIG).stable == {}
 
 
 async def test_a_reading_that_changes_nothing_publishes_no_table(tmp_path: Path) -> None:

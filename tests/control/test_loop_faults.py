@@ -17,7 +17,7 @@ from orchestrator.values.event import CatalogRead
 from orchestrator.values.fleet import Running
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
-from tests.builders import NOW, catalog, spec
+from tests.builders import CONFIG, NOW, catalog, spec
 from tests.control.desk import WITHIN_S
 
 
@@ -44,7 +44,7 @@ async def test_an_engine_that_cannot_be_asked_is_logged_and_the_others_are_looke
     monkeypatch.setattr("orchestrator.control.loop.OBSERVE_DEADLINE_S", 0.01)
     assert OBSERVE_DEADLINE_S > 1, "the real one is generous"
     mute, engine = Mute(hangs=hangs), FakeEngine(load_s=0.005)
-    store = Store.open(tmp_path, now=NOW)
+    store = Store.open(tmp_path, config=CONFIG, now=NOW)
     loop = Loop(
         state=State(boot=1),
         engines={"mlx": mute, "llama-cpp": engine},
@@ -77,7 +77,7 @@ async def test_an_engine_that_cannot_be_asked_is_logged_and_the_others_are_looke
 def test_a_state_that_another_process_keeps_locked_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Store.open(tmp_path, now=NOW).close()
+    Store.open(tmp_path, config=CONFIG, now=NOW).close()
     connect = sqlite3.connect
 
     def impatient(*arguments: object, **options: object) -> sqlite3.Connection:
@@ -87,15 +87,15 @@ def test_a_state_that_another_process_keeps_locked_is_a_clear_error(
     other = connect(tmp_path / FILE, isolation_level=None)
     other.execute("begin immediate")
     with pytest.raises(StateError, match="cannot be written: database is locked") as caught:
-        Store.open(tmp_path, now=NOW)
+        Store.open(tmp_path, config=CONFIG, now=NOW)
     assert caught.value.where == str(tmp_path / FILE)
     other.close()
     assert (tmp_path / FILE).exists(), "a locked file is no damaged file"
-    Store.open(tmp_path, now=NOW).close()
+    Store.open(tmp_path, config=CONFIG, now=NOW).close()
 
 
 def test_a_state_that_cannot_be_looked_at_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"this was a database once " * 200)
     with pytest.raises(StateError, match="the daemon's state cannot be read") as caught:
-        peek(tmp_path)
+        peek(tmp_path, CONFIG)
     assert caught.value.where == str(tmp_path / FILE)

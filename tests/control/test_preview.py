@@ -44,7 +44,7 @@ def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(
     put(tmp_path / "config", "fast", TINY)
     put(tmp_path / "config", "quality", TINY)
     (tmp_path / "state").mkdir()
-    store = Store.open(tmp_path / "state", now=NOW)
+    store = Store.open(tmp_path / "state", config=tmp_path / "config", now=NOW)
     store.save(State(), adopted(tmp_path / "config"))
     store.close()
     put(tmp_path / "config", "fast", BROKEN)
@@ -65,9 +65,9 @@ def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(
 def test_a_plan_without_a_daemon_counts_no_start(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
     (tmp_path / "state").mkdir()
-    Store.open(tmp_path / "state", now=NOW).close()
+    Store.open(tmp_path / "state", config=tmp_path / "config", now=NOW).close()
     offline(tmp_path / "config", tmp_path / "state", {})
-    store = Store.open(tmp_path / "state", now=NOW)
+    store = Store.open(tmp_path / "state", config=tmp_path / "config", now=NOW)
     assert store.boot == 2
     store.close()
 

@@ -18,7 +18,7 @@ from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.fleet import Phase, Running
 from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.values.state import State
-from tests.builders import NOW, model, replica, running, spec, state
+from tests.builders import CONFIG, NOW, model, replica, running, spec, state
 
 OLD = spec(location="tiny")
 TEXT = "engine: llama-cpp\nsource: demo:small\n"
@@ -83,13 +83,13 @@ def test_a_first_start_knows_nothing(tmp_path: Path) -> None:
 
 
 def test_a_restart_knows_what_was_saved(tmp_path: Path) -> None:
-    store = Store.open(tmp_path, now=NOW)
+    store = Store.open(tmp_path, config=CONFIG, now=NOW)
     before = state(OLD, replica(OLD, id="fast-1.1"), stable=OLD)
     document = replace(model(OLD, generation=7), text=TEXT)
     before = replace(before, catalog=replace(before.catalog, models={"fast": document}))
     store.save(State(), before)
     store.close()
-    again = Store.open(tmp_path, now=NOW)
+    again = Store.open(tmp_path, config=CONFIG, now=NOW)
     first = first_state(again.recover(), tmp_path, {}, boot=again.boot)
     again.close()
     assert first.boot == 2

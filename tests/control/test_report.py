@@ -66,6 +66,7 @@ def test_a_model_with_everything() -> None:
                 "reason": "LoadFailed",
                 "message": "it broke",
                 "terminal": False,
+                "fix": "",
                 "retry_at": "2026-11-20T12:00:10.000+00:00",
                 "failures": 3,
             }

@@ -19,7 +19,7 @@ from orchestrator.values.catalog import Catalog
 from orchestrator.values.fleet import Phase
 from orchestrator.values.spec import ModelState, Sampling, Source
 from orchestrator.values.state import State
-from tests.builders import NOW, model, policy, replica, running, spec, state
+from tests.builders import CONFIG, NOW, model, policy, replica, running, spec, state
 
 Opened = Callable[[Path], Store]
 
@@ -30,7 +30,7 @@ def opened() -> Iterator[Opened]:
     stores: list[Store] = []
 
     def open_one(folder: Path) -> Store:
-        stores.append(Store.open(folder, now=NOW))
+        stores.append(Store.open(folder, config=CONFIG, now=NOW))
         return stores[-1]
 
     yield open_one
@@ -54,6 +54,20 @@ def test_what_was_saved_is_recovered(tmp_path: Path, opened: Opened) -> None:
         ("a", Phase.READY, replace(running("a"), memory_bytes=0)),
         ("b", Phase.STARTING, None),
     }
+
+
+def test_another_configuration_folder_begins_with_nothing_and_takes_nothing_away(
+    tmp_path: Path, opened: Opened
+) -> None:
+    store = opened(tmp_path)
+    store.save(State(), state(spec(), stable=spec()))
+    store.close()
+    other = Store.open(tmp_path, config=tmp_path / "mistyped", now=NOW)
+    assert (other.recover().documents, other.recover().stable) == ((), {})
+    other.close()
+    found = opened(tmp_path).recover()
+    assert [document.name for document in found.documents] == ["fast"]
+    assert found.stable == {"fast": spec()}
 
 
 def test_only_the_difference_is_written(tmp_path: Path, opened: Opened) -> None:
@@ -172,8 +186,8 @@ import sys
 from pathlib import Path
 from orchestrator.control.store import Store
 from orchestrator.values.state import State
-from tests.builders import NOW, replica, spec, state
-store = Store.open(Path(sys.argv[1]), now=NOW)
+from tests.builders import CONFIG, NOW, replica, spec, state
+store = Store.open(Path(sys.argv[1]), config=CONFIG, now=NOW)
 before = State()
 for n in range(100000):
     after = state(spec(context=n + 1), replica(id=f"r{n}"), stable=spec(context=n + 1))

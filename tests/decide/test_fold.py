@@ -43,7 +43,13 @@ def read(
 
 def lost(replica_id: str = "fast-1.1", *, terminal: bool = False, reason: str = "LoadFailed") -> ReplicaLost:
     return ReplicaLost(
-        at=LATER, replica=replica_id, reason=reason, message="it broke", terminal=terminal, draw=0.0
+        at=LATER,
+        replica=replica_id,
+        reason=reason,
+        message="it broke",
+        terminal=terminal,
+        draw=0.0,
+        fix="mend it",
     )
 
 
@@ -199,6 +205,8 @@ def test_a_load_that_failed_leaves_the_old_one_serving_and_says_why() -> None:
     assert condition(after.state, ConditionType.DEGRADED) == (Truth.TRUE, "SourceNotFound")
     assert condition(after.state, ConditionType.STALLED) == (Truth.TRUE, "SourceNotFound")
     assert condition(after.state, ConditionType.FETCHED) == (Truth.FALSE, "SourceNotFound")
+    stalled = after.state.models["fast"].conditions[ConditionType.STALLED].message
+    assert stalled.startswith("it broke; fix: mend it; to try again: ")
     message = after.state.models["fast"].conditions[ConditionType.DEGRADED].message
     assert message == f"revision {NEW.revision} failed: it broke; still serving {OLD.revision}"
 
