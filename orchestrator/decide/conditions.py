@@ -128,6 +128,8 @@ def _degraded(
         )
     if keep and accepted[0] is Truth.FALSE:
         return Truth.TRUE, accepted[1], accepted[2]
+    if keep is None:
+        return Truth.FALSE, "NotServing", "nothing serves; see Ready"
     return Truth.FALSE, "AsAsked", "it is as its file asks"
 
 
@@ -135,4 +137,6 @@ def _stalled(rejection: Rejection | None) -> Finding:
     if rejection and rejection.retry_at is None:
         fix = f"; fix: {rejection.fix}" if rejection.fix else ""
         return Truth.TRUE, rejection.reason, f"{rejection.message}{fix}; to try again: {WAY_OUT}"
-    return Truth.FALSE, "Trying", "whatever is wrong is tried again by itself"
+    if rejection:
+        return Truth.FALSE, "Trying", "what failed is tried again by itself"
+    return Truth.FALSE, "NothingFailed", "nothing that is asked for has failed"

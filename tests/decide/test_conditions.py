@@ -24,7 +24,9 @@ LATER = NOW + timedelta(seconds=5)
 BROKEN = Problem(path="models.d/fast.yaml", line=3, column=9, what="'x' is not a number")
 TWICE = Problem(path="models.d/fast.yaml", line=4, column=1, what="'y' is not a field")
 GONE = Held(path="models.d", why="half of the files are gone at once", since=NOW, names=frozenset({"fast"}))
-TRYING = (FALSE, "Trying", "whatever is wrong is tried again by itself")
+TRYING = (FALSE, "Trying", "what failed is tried again by itself")
+NOTHING_FAILED = (FALSE, "NothingFailed", "nothing that is asked for has failed")
+NOT_SERVING = (FALSE, "NotServing", "nothing serves; see Ready")
 AS_ASKED = (FALSE, "AsAsked", "it is as its file asks")
 
 Finding = tuple[Truth, str, str]
@@ -249,12 +251,12 @@ CASES: list[Case] = [
         found(record(), r(OLD, "ready"), held=(GONE,)),
         (TRUE, "Held", "half of the files are gone at once; generation 4 stays in force"),
     ),
-    ("what does not serve is not degraded", DEGRADED, found(record(), problems=(BROKEN,)), AS_ASKED),
+    ("what does not serve is not degraded", DEGRADED, found(record(), problems=(BROKEN,)), NOT_SERVING),
     (
         "nor is what failed and does not serve",
         DEGRADED,
         found(record(NEW, rejected=failed(NEW))),
-        AS_ASKED,
+        NOT_SERVING,
     ),
     (
         "what was given up says the way out",
@@ -267,13 +269,13 @@ CASES: list[Case] = [
         "another launch that was given up does not count",
         STALLED,
         found(record(rejected=failed(NEW, retry_at=None))),
-        TRYING,
+        NOTHING_FAILED,
     ),
     (
         "nor does one of a model that nobody wants",
         STALLED,
         found(record(None, rejected=failed(OLD, retry_at=None))),
-        TRYING,
+        NOTHING_FAILED,
     ),
 ]
 
