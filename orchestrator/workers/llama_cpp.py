@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,12 @@ class Model:
             buffer, room = ctypes.create_string_buffer(-length), -length
             length = FAST.llama_token_to_piece(self.vocab, token, buffer, room, 0, special)
         return buffer.raw[:length]
+
+    @cached_property
+    def longest_piece(self) -> int:
+        """The most bytes that one token of a text stands for."""
+        lengths = (len(self.render(token, special=True)) for token in range(self.n_vocab))
+        return max(1, max(lengths, default=1))
 
     @property
     def ending_tokens(self) -> tuple[int, ...]:

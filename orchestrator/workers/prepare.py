@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.workers.answers import Answer
 from orchestrator.workers.fields import BadRequest
@@ -19,6 +19,8 @@ from orchestrator.workers.sampling import GrammarRefused, make_sampler
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.template import ChatTemplate, TemplateRefused
 from orchestrator.workers.work import Embedding, Generation, Work
+
+_LONG_TEXT: Final = 65_536  # shorter ones are read in milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,13 @@ class Preparer:
             text = self._template.render(messages)
         except TemplateRefused as error:
             raise BadRequest(str(error), param="messages", code="template_error") from error
+        self._check_size(text, "messages")
         bos = self._model.bos_text
         return self._model.tokenize(text, add_bos=not (bos and text.startswith(bos)))
 
     def _tokens(self, text: str | tuple[int, ...], param: str) -> list[int]:
         if isinstance(text, str):
+            self._check_size(text, param)
             tokens = self._model.tokenize(text, add_bos=True)
             if not tokens:
                 raise BadRequest(f"{param} is empty", param=param)
@@ -116,6 +120,18 @@ class Preparer:
             raise self._too_long(longest, "input", "are more than")
         answer = Answer(self._name, chat=False)
         return Prepared(work=Embedding(inputs=inputs), answer=answer, as_base64=request.base64)
+
+    def _check_size(self, text: str, param: str) -> None:
+        """Refuse what can never fit, unread: many control tokens take llama.cpp their square in time."""
+        if len(text) <= _LONG_TEXT:
+            return
+        least = len(text) // self._model.longest_piece
+        if least > self._context:
+            raise BadRequest(
+                f"{param} has over {least} tokens, and this model's context is {self._context} tokens",
+                param=param,
+                code="context_length_exceeded",
+            )
 
     def _too_long(self, tokens: int, param: str, what: str) -> BadRequest:
         return BadRequest(

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import struct
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -282,6 +283,16 @@ async def test_what_cannot_be_served_is_a_400_that_names_the_field(
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
     if code == "context_length_exceeded":
         assert "512" in error["message"]
+
+
+async def test_what_can_never_fit_is_refused_without_counting_it(tiny: Client) -> None:
+    messages = [{"role": "user", "content": "a"}] * 25_000
+    began_s = time.monotonic()
+    reply = await tiny.post("/v1/chat/completions", {"messages": messages})
+    assert time.monotonic() - began_s < 5
+    assert reply.status == 400
+    assert reply.body["error"]["code"] == "context_length_exceeded"
+    assert "over" in reply.body["error"]["message"]
 
 
 async def test_other_paths_and_methods_are_refused(tiny: Client) -> None:
