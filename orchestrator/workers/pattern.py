@@ -74,7 +74,7 @@ class _Reader:
         self._at = 0
 
     def whole(self) -> str:
-        rule = self._choice(depth=0)
+        rule, _ = self._choice(depth=0)
         if self._at < len(self._pattern):
             raise self._refused("a closing parenthesis without an opening one")
         return rule
@@ -93,16 +93,17 @@ class _Reader:
         self._at += 1
         return found
 
-    def _choice(self, *, depth: int) -> str:
-        """Read alternatives up to a closing parenthesis or the end."""
+    def _choice(self, *, depth: int) -> tuple[str, bool]:
+        """Read alternatives up to a closing parenthesis or the end; tell whether nothing at all would do."""
         alternatives = [self._sequence(depth)]
         while self._peek() == "|":
             self._at += 1
             alternatives.append(self._sequence(depth))
-        return f"({' | '.join(alternatives)})"
+        return f"({' | '.join(rule for rule, _ in alternatives)})", any(empty for _, empty in alternatives)
 
-    def _sequence(self, depth: int) -> str:
+    def _sequence(self, depth: int) -> tuple[str, bool]:
         begins = ends = depth > 0
+        all_empty = True
         parts: list[str] = []
         if not depth and self._peek() == "^":
             self._at += 1
@@ -112,14 +113,16 @@ class _Reader:
                 self._at += 1
                 ends = True
                 break
-            parts.append(self._times(self._atom(depth)))
+            part, empty = self._times(*self._atom(depth))
+            parts.append(part)
+            all_empty = all_empty and empty
         if not begins:
             parts.insert(0, f"{_ANY}*")
         if not ends:
             parts.append(f"{_ANY}*")
-        return " ".join(parts) or '""'
+        return " ".join(parts) or '""', all_empty
 
-    def _times(self, item: str) -> str:
+    def _times(self, item: str, empty: bool) -> tuple[str, bool]:  # noqa: FBT001 (what `_atom` returns)
         """Read how often something may come."""
         found = self._peek()
         if found and found in "*+?":
@@ -128,11 +131,14 @@ class _Reader:
         elif found == "{":
             count = self._count()
         else:
-            return item
+            return item, empty
+        if empty:
+            # llama.cpp's time for it doubles with each repetition: a few dozen would never end.
+            raise self._refused("what may be empty cannot be repeated")
         following = self._peek()
         if following and following in "*+?{":
             raise self._refused("one count after another, lazy or possessive, is not supported")
-        return f"({item}){count}"
+        return f"({item}){count}", count in {"*", "?"} or count.startswith("{0")
 
     def _count(self) -> str:
         end = self._pattern.find("}", self._at)
@@ -145,31 +151,31 @@ class _Reader:
         self._at = end + 1
         return f"{{{int(least)}{',' if comma else ''}{int(most) if most else ''}}}"
 
-    def _atom(self, depth: int) -> str:
+    def _atom(self, depth: int) -> tuple[str, bool]:
         found = self._next("a character")
         if found == "(":
             return self._group(depth)
         if found == "[":
-            return _rule_of(self._set())
+            return _rule_of(self._set()), False
         if found == ".":
-            return _DOT
+            return _DOT, False
         if found == "\\":
-            return _rule_of(self._escape())
+            return _rule_of(self._escape()), False
         if found in "*+?{^$":
             self._at -= 1
             raise self._refused(f"{found!r} is not supported here")
-        return _rule_of([(ord(found), ord(found))])
+        return _rule_of([(ord(found), ord(found))]), False
 
-    def _group(self, depth: int) -> str:
+    def _group(self, depth: int) -> tuple[str, bool]:
         if self._peek() == "?":
             self._at += 1
             if self._peek() != ":":
                 raise self._refused("groups that look around or have names are not supported")
             self._at += 1
-        rule = self._choice(depth=depth + 1)
+        choice = self._choice(depth=depth + 1)
         if self._next("a closing parenthesis") != ")":
             raise AssertionError("a group ends at its parenthesis")
-        return rule
+        return choice
 
     def _escape(self) -> list[Span]:
         """Read what follows a backslash."""

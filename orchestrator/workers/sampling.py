@@ -2,6 +2,7 @@
 
 import codecs
 import ctypes
+import time
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ FAST.llama_sampler_sample.restype = C.llama_sampler_sample.restype
 _PENALTY_TOKENS = 64  # llama.cpp's default window
 _FORBIDDEN = -1e30
 _FOUR_BYTES = 0xF0  # the first byte of a character of four
+# All requests of the model wait for a choice. A schema whose choices take longer than the first of
+# these, by more than the second in all, is given up. Guesses.
+_CHOICE_S = 0.5
+_OVERTIME_S = 3.0
 # Up to this vocabulary choosing is a matter of microseconds, and not worth giving up the interpreter lock.
 _SMALL_VOCAB = 16_384
 
@@ -56,7 +61,7 @@ class Sampler(Protocol):
         """Return the next token, from the logits of a row; None where the grammar allows none any more.
 
         Raises:
-            NoToken: the grammar is not complete, and no token of the model continues it.
+            NoToken: the grammar is not complete, and no token of the model continues it in time.
         """
 
     def close(self) -> None:
@@ -110,6 +115,7 @@ class GrammarSampler:
         self._model = model
         self._chain = chain
         self._grammar = grammar
+        self._overtime_s = 0.0
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         # An array of C structures (id, logit, p), each 4 bytes; views of one column copy in C, without numpy.
         self._data = (C.llama_token_data * model.n_vocab)()
@@ -119,6 +125,7 @@ class GrammarSampler:
         self._ids = memoryview(array("i", range(model.n_vocab)))
 
     def sample(self, context: Context, row: int) -> int | None:
+        began_s = time.monotonic()
         logits = _floats(context.logits(row))
         token = self._choose(logits, constrained=False)
         while not self._fits(token):
@@ -134,6 +141,9 @@ class GrammarSampler:
         if piece is not None:
             C.llama_sampler_accept(self._grammar, token)
             self._decoder.decode(piece)
+        self._overtime_s += max(time.monotonic() - began_s - _CHOICE_S, 0.0)
+        if self._overtime_s > _OVERTIME_S:
+            raise NoToken("the schema leaves so many ways open that choosing among them takes too long")
         return token
 
     def close(self) -> None:

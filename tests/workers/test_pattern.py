@@ -15,6 +15,8 @@ from orchestrator.workers.pattern import PatternRefused, pattern_rule
         ("a(^b)", "'^' is not supported here"),
         ("*", "'*' is not supported here"),
         ("a+?", "one count after another"),
+        ("((a?){50}){50}", "what may be empty cannot be repeated"),
+        ("(a*|b){2}", "what may be empty cannot be repeated"),
         ("a{,3}", "a count must be"),
         ("a{1", "a count must be"),
         ("a{3,2}", "a count must rise"),
