@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 from orchestrator.errors import RequestError
 from orchestrator.gateway.record import HEADER_NAMES
@@ -20,6 +19,8 @@ from orchestrator.values.settings import Settings
 
 PREFLIGHT_AGE_S: Final = 600
 HOST: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
+# Scheme and place alone, as browsers write it: nothing to be read in two ways comes back in an answer.
+ORIGIN: Final = re.compile(r"https?://([a-z0-9.:\[\]-]+)")
 EXPOSED: Final = ", ".join([*HEADER_NAMES, "retry-after"]).encode()
 Headers = list[tuple[bytes, bytes]]
 
@@ -84,12 +85,8 @@ class Guard:
         """True for the origin of a page from this machine or of one in the settings."""
         if origin.lower() in self._origins:
             return True
-        try:
-            parts = urlsplit(origin)
-            host = parts.hostname or ""
-        except ValueError:
-            return False
-        return parts.scheme in ("http", "https") and is_loopback(host)
+        found = ORIGIN.fullmatch(origin.lower())
+        return found is not None and is_loopback(_without_port(found[1]))
 
     def cors(self, headers: Mapping[bytes, bytes]) -> Headers:
         """Return the headers that let the page read the answer, if a page asks and may."""

@@ -83,6 +83,9 @@ def test_an_origin_of_this_machine_or_of_the_settings_passes_and_may_read(origin
         "ftp://localhost",
         "http://[::1",
         "http://localhost.evil.example",
+        "http://evil.example@localhost",
+        "http://localhost:3000, https://evil.example",
+        "http://localhost/page",
     ],
 )
 @pytest.mark.parametrize("bound", ["127.0.0.1", EVERYWHERE])
