@@ -73,12 +73,14 @@ def named_policy(requested: str, table: RoutingTable) -> RoutingPolicy | Refusal
 
 def unknown(requested: str, table: RoutingTable) -> Refusal:
     """Return the refusal of a name that means nothing, with the nearest name that does."""
-    names = [r.model for r in _served(table)] + [POLICY_PREFIX + name for name in table.policies] + [AUTO]
-    near = difflib.get_close_matches(requested, names, n=1)
+    # Policies are compared without their prefix, which would make every one of them alike.
+    prefix = POLICY_PREFIX if requested.startswith(POLICY_PREFIX) else ""
+    names = list(table.policies) if prefix else [*(r.model for r in _served(table)), AUTO]
+    near = difflib.get_close_matches(requested.removeprefix(prefix).lower(), names, n=1)
     return Refusal(
         status=404,
         code="model_not_found",
-        what=f"there is no model '{requested}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        what=f"there is no model '{requested}'" + (f"; did you mean '{prefix}{near[0]}'?" if near else ""),
         fix=f"use one of: {_names(table)}",
     )
 
@@ -105,9 +107,10 @@ def _by_name(route: Route, table: RoutingTable, capability: str) -> Choice | Ref
 def _by_policy(policy: RoutingPolicy, table: RoutingTable, capability: str) -> Choice | Refusal:
     passed_over: list[tuple[str, str]] = []
     hopeful: Choice | None = None
-    able = False
+    active = able = False
     for name, kind in _candidates(policy):
         route = table.routes.get(name)
+        active = active or (route is not None and route.state is ModelState.ACTIVE)
         obstacle = _obstacle(route, capability)
         if route is None or obstacle:
             passed_over.append((name, obstacle))
@@ -122,7 +125,8 @@ def _by_policy(policy: RoutingPolicy, table: RoutingTable, capability: str) -> C
             hopeful = choice
     if hopeful is not None:
         return hopeful
-    return _nobody(policy, tuple(passed_over), capability, able=able)
+    # Where no candidate is active, the request asks for nothing wrong: the files do.
+    return _nobody(policy, tuple(passed_over), capability, served=able or not active)
 
 
 def _candidates(policy: RoutingPolicy) -> Iterator[tuple[str, str]]:
@@ -143,10 +147,10 @@ def _obstacle(route: Route | None, capability: str) -> str:
 
 
 def _nobody(
-    policy: RoutingPolicy, passed_over: tuple[tuple[str, str], ...], capability: str, *, able: bool
+    policy: RoutingPolicy, passed_over: tuple[tuple[str, str], ...], capability: str, *, served: bool
 ) -> Refusal:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over)
-    if able:
+    if served:
         return Refusal(
             status=503,
             code="model_unavailable",

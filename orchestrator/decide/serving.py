@@ -30,7 +30,7 @@ def routing_table(state: State, *, epoch: int) -> RoutingTable:
     """Return the table that the state calls for; its routes point at ready replicas only."""
     by_model = state.fleet.by_model()
     routes: dict[str, Route] = {}
-    for record in state.models.values():
+    for _, record in sorted(state.models.items()):
         desired = record.desired
         if desired is not None:
             replicas = by_model.get(record.name, [])

@@ -141,6 +141,14 @@ REFUSALS = [
         404,
         "did you mean 'fast'?",
     ),
+    ("capitals are no other name", "FAST", table(ready("fast")), 404, "did you mean 'fast'?"),
+    (
+        "no active candidate is no fault of the request",
+        "policy/daily",
+        table(ready("a", state=ModelState.TESTING), policies=(policy("a"),)),
+        503,
+        "a: its state is testing",
+    ),
     ("and with the list of names", "zzz", table(ready("fast"), ready("big")), 404, "use one of: fast, big"),
     (
         "an absent model is as good as unknown",
@@ -250,7 +258,11 @@ def test_a_policy_picks_active_models_only_and_never_waits_while_one_is_ready(ro
         assert choice.model == best.model
     else:
         assert all(route.replica is None and route.stalled for route in usable)
-        assert choice.status == (503 if usable else 400)
+        named = [
+            routes.routes[name] for name in (*chosen.otherwise, *chosen.fallback) if name in routes.routes
+        ]
+        active = any(route.state is ModelState.ACTIVE for route in named)
+        assert choice.status == (503 if usable or not active else 400)
 
 
 @given(REQUESTED, tables())

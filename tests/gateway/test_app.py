@@ -64,7 +64,7 @@ async def test_one_model_can_be_looked_up_by_each_name_a_request_can_use() -> No
             assert (reply.status, reply.json["id"]) == (200, name)
 
 
-@pytest.mark.parametrize("name", ["fastt", "policy/dayly", "policy/"])
+@pytest.mark.parametrize("name", ["fastt", "FAST", "policy/dayly", "policy/Daily"])
 async def test_an_unknown_name_is_404_with_the_nearest(name: str) -> None:
     async with gateway(table(route("fast", "/s"), policies=(DAILY,))) as running:
         reply = await running.ask("GET", f"/v1/models/{name}")
