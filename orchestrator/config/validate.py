@@ -38,6 +38,9 @@ def violations(kind: str, tree: Tree, resolved: Resolved) -> list[Flaw]:
     errors: list[ValidationError] = list(_validator(kind).iter_errors(resolved.data))
     if not errors:
         return []
+    # A value of the wrong type has no other fault worth telling.
+    mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
+    errors = [e for e in errors if e.validator == "type" or tuple(e.absolute_path) not in mistyped]
     wrong_kind = [error for error in errors if list(error.absolute_path) == ["kind"]]
     flaws: list[Flaw] = []
     for error in wrong_kind or errors:
