@@ -17,6 +17,7 @@ from orchestrator.workers.pattern import PatternRefused, pattern_rule
         ("a+?", "one count after another"),
         ("((a?){50}){50}", "what may be empty cannot be repeated"),
         ("(a*|b){2}", "what may be empty cannot be repeated"),
+        ("a?" * 65, "more than 64 parts that may be missing"),
         ("a{,3}", "a count must be"),
         ("a{1", "a count must be"),
         ("a{3,2}", "a count must rise"),
