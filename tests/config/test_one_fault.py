@@ -18,7 +18,9 @@ from orchestrator.config.check import check
     ],
 )
 def test_a_value_of_the_wrong_type_is_told_once(tmp_path: Path, line: str, what: str) -> None:
-    fields = {"engine": "engine: llama-cpp", "source": "source: demo:tiny"} | {line.split(":")[0]: line}
+    fields = {"engine": "engine: llama-cpp", "source": "source: demo:tiny"} | {
+        line.split(":", maxsplit=1)[0]: line
+    }
     (tmp_path / "models.d").mkdir()
     (tmp_path / "models.d" / "a.yaml").write_text("\n".join(fields.values()) + "\n")
     assert [problem.what for problem in check(tmp_path, os.environ).problems] == [what]
