@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import os
-import resource
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,12 +31,13 @@ from orchestrator.control import lock
 from orchestrator.control.greeting import greeting, hints
 from orchestrator.control.loop import Loop
 from orchestrator.control.operations import Facts, Operations, RecentEvents, readiness
+from orchestrator.control.process import allow_open_files, stop_on_signals
 from orchestrator.control.recovery import end_leftovers, first_state
 from orchestrator.control.store import Store
 from orchestrator.engines.base import Engine
 from orchestrator.engines.llama_cpp import LlamaCppEngine
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.gateway.admin import admin_app, listen
+from orchestrator.gateway.admin import listen, serve_admin
 from orchestrator.gateway.app import Gateway, build
 from orchestrator.gateway.bind import bind_tcp, refuse_open_bind
 from orchestrator.gateway.server import serve
@@ -52,11 +52,6 @@ logger = logging.getLogger(__name__)
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h; the service files do not restart on it
 FIRST_SETTLE_S: Final = 60.0
 CLOSE_HISTORY_S: Final = 10.0
-ADMIN_DRAIN_S: Final = 2.0
-# How often the admin socket's file is looked for, in seconds.
-ADMIN_LOOK_S: Final = 2.0
-# What macOS gives at most; some systems start a process with 256.
-OPEN_FILES: Final = 10240
 ADMIN_SOCKET: Final = "admin.sock"
 HISTORY_FOLDER: Final = "history"
 
@@ -100,7 +95,7 @@ def run(options: RunOptions) -> int:
     os.umask(0o077)
     # Until there is something to reload, reloading is what we are about to do.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _allow_open_files()
+    allow_open_files()
     try:
         place = _place(options, os.environ)
         log.set_up(
@@ -115,15 +110,6 @@ def run(options: RunOptions) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 (for the operator)
         return 1
     return 0
-
-
-def _allow_open_files() -> None:
-    """Use what the system allows beyond its default: each client and each worker takes a descriptor."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _place(options: RunOptions, env: Mapping[str, str]) -> Place:
@@ -148,7 +134,7 @@ def _place(options: RunOptions, env: Mapping[str, str]) -> Place:
 
 async def _daemon(place: Place) -> None:
     began = clock.monotonic_s()
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     async with AsyncExitStack() as ends:
         house = await _build(place, ends)
         house.remember(_fact("Started", f"version {house.facts.version} on {house.facts.address}"))
@@ -265,7 +251,9 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
             serve(house.gateway, bound_socket=house.public, drain_s=house.settings.drain_s, stop=stop),
             name="gateway",
         )
-        admin = tasks.create_task(_serve_operator(house, stop_admin), name="admin")
+        admin = tasks.create_task(
+            serve_admin(house.operations, house.admin_path, house.admin, stop_admin), name="admin"
+        )
         greeting = tasks.create_task(_greet(house, began_s), name="greet")
         await stop.wait()
         logger.info("stopping; running requests have %g s to end", house.settings.drain_s)
@@ -276,37 +264,6 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
         stop_admin.set()
         await admin
         looping.cancel()
-
-
-async def _serve_operator(house: House, stop: asyncio.Event) -> None:
-    """Serve the admin API until `stop`; a socket whose file was taken away is made anew.
-
-    Logging out or cleaning up may remove the runtime folder, and nobody could
-    reach a daemon that is otherwise well.
-    """
-    bound: socket | None = house.admin
-    while not stop.is_set():
-        if bound is None:
-            try:
-                bound = listen(private_folder(house.admin_path.parent) / ADMIN_SOCKET)
-            except OrchestratorError:
-                await _a_while(stop)
-                continue
-            logger.warning("the admin socket was gone; it is back at %s", house.admin_path)
-        lost = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            app = admin_app(house.operations)
-            tasks.create_task(serve(app, bound_socket=bound, drain_s=ADMIN_DRAIN_S, stop=lost))
-            while not stop.is_set() and house.admin_path.exists():
-                await _a_while(stop)
-            lost.set()
-        bound = None
-
-
-async def _a_while(stop: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(ADMIN_LOOK_S):
-            await stop.wait()
 
 
 async def _greet(house: House, began_s: float) -> None:
@@ -320,25 +277,6 @@ async def _greet(house: House, began_s: float) -> None:
         program = "orchestrator" if shutil.which("orchestrator") else shlex.quote(sys.argv[0])
         lines += hints(house.facts, table, state_folder=house.named_state, program=program)
     print("\n".join(lines), flush=True)  # noqa: T201 (for the operator)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; a second signal of theirs ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def told(number: signal.Signals) -> None:
-        if stop.is_set():
-            logger.warning("%s again: not waiting for requests", number.name)
-            for sent in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(sent)
-            # The children see the end of their lifeline and go with us.
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
-    return stop
 
 
 def _rememberer(history: HistoryWriter, recent: RecentEvents) -> Callable[[LifecycleFact], None]:

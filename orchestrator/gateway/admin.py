@@ -1,13 +1,17 @@
 """The admin API: what the command line speaks, on a private Unix socket."""
 
+import asyncio
 import json
 import logging
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from orchestrator.config.paths import private_folder
 from orchestrator.errors import ModelUnknown, OrchestratorError, StateError
 from orchestrator.gateway.ports import App, Receive, Scope, Send
+from orchestrator.gateway.server import serve
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +19,9 @@ Json = dict[str, Any]
 
 MOST_BODY_BYTES: Final = 64 * 1024
 MOST_SECONDS: Final = 24 * 3600
+DRAIN_S: Final = 2.0
+# How often somebody looks whether the socket's file is still there.
+LOOK_EVERY_S: Final = 2.0
 
 
 class Operations(Protocol):
@@ -58,6 +65,50 @@ def listen(path: Path) -> socket.socket:
         ) from error
     listener.setblocking(False)  # noqa: FBT003 (the library's signature)
     return listener
+
+
+async def serve_admin(
+    operations: Operations, path: Path, bound: socket.socket | None, stop: asyncio.Event
+) -> None:
+    """Serve the admin API until `stop`; a socket whose file was taken away is made anew.
+
+    Logging out or cleaning up may remove the runtime folder, and nobody could
+    reach a daemon that is otherwise well.
+
+    Args:
+        operations: what answers.
+        path: where the socket's file belongs.
+        bound: listens there already; closed in the end.
+        stop: set by the daemon.
+    """
+    while not stop.is_set():
+        if bound is None:
+            try:
+                private_folder(path.parent)
+                bound = listen(path)
+            except OrchestratorError:
+                await _a_while(stop)
+                continue
+            log.warning("the admin socket was gone; it is back at %s", path)
+        lost = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            app = admin_app(operations)
+            tasks.create_task(serve(app, bound_socket=bound, drain_s=DRAIN_S, stop=lost))
+            while not stop.is_set() and _is_there(path):
+                await _a_while(stop)
+            lost.set()
+        bound = None
+
+
+def _is_there(path: Path) -> bool:
+    """One look at a file in memory, every LOOK_EVERY_S; not worth a thread."""
+    return path.exists()
+
+
+async def _a_while(stop: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_EVERY_S):
+            await stop.wait()
 
 
 def admin_app(operations: Operations) -> App:
