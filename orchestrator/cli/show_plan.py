@@ -17,8 +17,10 @@ MEANINGS: Final = {
     "create": "a new model or policy",
     "remove": "its requests finish, then it is unloaded",
 }
+RETRY: Final = "to try again: edit its file, or run: orchestrator reload"
 MARK_WIDTH: Final = 11
 NOTHING: Final = "No changes. There is nothing to do."
+NO_CHANGES: Final = "No changes."
 NOTHING_ELSE: Final = "No changes in the other files."
 
 
@@ -28,8 +30,10 @@ def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
     if plan["problems"]:
         heading = f"{words.count(len(plan['problems']), 'problem')}; what was accepted last counts instead"
         lines += [terminal.paint(heading, "bold red"), *problem_lines(plan["problems"], terminal), ""]
+    failed = _failed(plan["failed"], terminal)
     if is_empty(plan):
-        return [*lines, NOTHING_ELSE if plan["problems"] else NOTHING]
+        nothing = NO_CHANGES if failed else NOTHING
+        return [*lines, NOTHING_ELSE if plan["problems"] else nothing, *failed]
     changes = sorted(plan["changes"], key=lambda change: (change["kind"], change["name"]))
     width = max((len(_where(change)) for change in changes), default=0)
     for (kind, name), group in groupby(changes, key=lambda change: (change["kind"], change["name"])):
@@ -38,7 +42,7 @@ def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
         lines.append("")
     if plan["steps"]:
         lines += [terminal.paint("steps", "bold"), *_steps(plan["steps"], terminal), ""]
-    return [*lines, _summary(plan)]
+    return [*lines, _summary(plan), *failed]
 
 
 def is_empty(plan: wire.Plan) -> bool:
@@ -71,6 +75,17 @@ def _steps(steps: list[wire.Step], terminal: Terminal) -> list[str]:
         f"{head:<{width}}  {terminal.paint(step['why'], 'dim')}"
         for head, step in zip(heads, steps, strict=True)
     ]
+
+
+def _failed(failed: list[wire.Failed], terminal: Terminal) -> list[str]:
+    """Return what is not as asked although nothing is planned for it, and what could be done."""
+    lines = []
+    for item in failed:
+        what = f"{item['model']}: revision {words.revision(item['revision'])} failed: {item['message']}"
+        again = "it is tried again by itself" if item["retry_at"] else RETRY
+        lines.append(terminal.paint(what, "yellow"))
+        lines.append(f"  fix: {'; '.join(part for part in (item['fix'], again) if part)}")
+    return lines
 
 
 def _summary(plan: wire.Plan) -> str:

@@ -163,9 +163,20 @@ class Step(TypedDict):
     why: str
 
 
+class Failed(TypedDict):
+    """A model whose file asks for what would not load, and for which no step is planned."""
+
+    model: str
+    revision: str
+    message: str
+    fix: str
+    retry_at: str | None
+
+
 class Plan(TypedDict):
     changes: list[Change]
     steps: list[Step]
+    failed: list[Failed]
     problems: list[Problem]
 
 

@@ -25,13 +25,17 @@ def planned(state: State, folder: Path, env: Mapping[str, str], limits: Limits) 
 
     Reads the files; run it in a thread. A file with problems counts with its
     accepted version, as it would in the daemon; so does a whole folder that
-    cannot be read.
+    cannot be read. `failed` are the models that are not as their file asks and
+    for which there is neither a change nor a step.
     """
     reading = _merged(state.catalog, check(folder, env), folder)
-    read = CatalogRead(at=clock.now(), reading=reading)
+    edits = changes(state.catalog, reading.catalog)
+    steps = preview(state, CatalogRead(at=clock.now(), reading=reading), limits)
+    touched = {item.name for item in edits} | {item.model for item in steps}
     return {
-        "changes": [report.change(item) for item in changes(state.catalog, reading.catalog)],
-        "steps": [report.step(item) for item in preview(state, read, limits)],
+        "changes": [report.change(item) for item in edits],
+        "steps": [report.step(item) for item in steps],
+        "failed": [item for item in report.failed(state) if item["model"] not in touched],
         "problems": report.problems(reading.problems),
     }
 

@@ -134,6 +134,27 @@ def step(item: Step) -> Json:
     }
 
 
+def failed(state: State) -> list[Json]:
+    """Return the models whose file asks for what would not load, by name."""
+    by_model = state.fleet.by_model()
+    found = []
+    for name, record in sorted(state.models.items()):
+        rejection = record.rejected.get(record.desired.launch) if record.desired else None
+        keep = serving(record, by_model.get(name, []))
+        if rejection is None or (keep and record.desired and keep.launch == record.desired.launch):
+            continue
+        found.append(
+            {
+                "model": name,
+                "revision": rejection.revision,
+                "message": rejection.message,
+                "fix": rejection.fix,
+                "retry_at": _instant(rejection.retry_at),
+            }
+        )
+    return found
+
+
 def _replica(replica: Replica, leases: Mapping[str, int]) -> Json:
     running = replica.running
     return {

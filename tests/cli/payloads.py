@@ -249,6 +249,7 @@ def plan() -> wire.Plan:
             {"action": "drain", "model": "fast", "revision": OLD, "replica": "fast-1", "why": "replaced"},
             {"action": "unload", "model": "fast", "revision": OLD, "replica": "fast-1", "why": "drained"},
         ],
+        "failed": [],
         "problems": [],
     }
 

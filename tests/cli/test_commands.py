@@ -173,7 +173,7 @@ def test_reload_can_confirm_what_disappeared(shell: Shell, daemon: Script) -> No
 @pytest.mark.parametrize(
     ("plan", "code"),
     [
-        ({"changes": [], "steps": [], "problems": []}, 0),
+        ({"changes": [], "steps": [], "failed": [], "problems": []}, 0),
         (payloads.plan(), 2),
         (payloads.plan() | {"problems": [payloads.PROBLEM]}, 1),
     ],

@@ -45,7 +45,23 @@ def _reload(admin: Admin, terminal: Terminal) -> list[str]:
 UNSETTLED = payloads.reloaded(
     settled=False, models=[payloads.model(), payloads.swapping()], problems=[payloads.PROBLEM]
 )
-NO_PLAN: wire.Plan = {"changes": [], "steps": [], "problems": []}
+NO_PLAN: wire.Plan = {"changes": [], "steps": [], "failed": [], "problems": []}
+FAILED: list[wire.Failed] = [
+    {
+        "model": "fast",
+        "revision": payloads.NEW,
+        "message": "source 'file:x.gguf' is no model file",
+        "fix": "name a GGUF file",
+        "retry_at": None,
+    },
+    {
+        "model": "quality",
+        "revision": payloads.NEW,
+        "message": "it did not get ready within 60 s",
+        "fix": "",
+        "retry_at": "2026-11-20T10:00:00.000+00:00",
+    },
+]
 Case = tuple[str, str, object, Show]
 CASES: list[Case] = [
     ("status_calm", "GET /v1/status", payloads.calm(), _status),
@@ -55,6 +71,7 @@ CASES: list[Case] = [
     ("describe", "GET /v1/models/quality", payloads.described(), _describe),
     ("plan", "POST /v1/plan", payloads.plan(), _plan),
     ("plan_empty", "POST /v1/plan", NO_PLAN, _plan),
+    ("plan_failed", "POST /v1/plan", NO_PLAN | {"failed": FAILED}, _plan),
     ("plan_problem", "POST /v1/plan", payloads.plan() | {"problems": [payloads.PROBLEM]}, _plan),
     ("reload_settled", "POST /v1/reload", payloads.reloaded(), _reload),
     ("reload_rejected", "POST /v1/reload", payloads.reloaded(models=[payloads.rejected()]), _reload),

@@ -116,11 +116,15 @@ def test_what_was_given_up_is_planned_again_after_an_edit_and_not_after_a_commen
     assert record.desired is not None
     given_up = {record.desired.launch: rejection(record.desired, retry_at=None)}
     before = replace(before, models={"fast": replace(record, rejected=given_up)})
-    assert planned(before, tmp_path, {}, Limits())["steps"] == []
+    found = planned(before, tmp_path, {}, Limits())
+    assert found["steps"] == []
+    assert [(f["model"], f["revision"]) for f in found["failed"]] == [("fast", record.desired.revision)]
     put(tmp_path, "fast", TINY + "# said anew\n")
     assert planned(before, tmp_path, {}, Limits())["steps"] == []
     put(tmp_path, "fast", TINY + "sampling: {seed: 7}\n")
-    assert [s["action"] for s in planned(before, tmp_path, {}, Limits())["steps"]] == ["load", "switch"]
+    found = planned(before, tmp_path, {}, Limits())
+    assert [s["action"] for s in found["steps"]] == ["load", "switch"]
+    assert found["failed"] == [], "it is tried again"
 
 
 def test_a_models_folder_that_is_gone_keeps_what_was_accepted_of_it(tmp_path: Path) -> None:
