@@ -35,6 +35,11 @@ class StoreDamaged(HistoryError):
 
 _RESUMES: Final = "the rows wait in memory and writing resumes by itself"
 
+_IN_THE_WAY: Final = (
+    "a file stands where the folder should be",
+    "move it away; it is tried again by itself",
+)
+
 # (words in the error, what happened, what to do): first match wins.
 _ENVIRONMENT: Final = (
     ("No space left on device", "the disk is full", f"free some space; {_RESUMES}"),
@@ -49,11 +54,8 @@ _ENVIRONMENT: Final = (
     ("Operation not permitted", "permission denied", f"let the daemon's user write there; {_RESUMES}"),
     ("Too many open files", "too many open files", f"raise the limit (ulimit -n); {_RESUMES}"),
     ("Is a directory", "a folder has the file's name", "move that folder away; it is tried again by itself"),
-    (
-        "Not a directory",
-        "a file stands where the folder should be",
-        "move it away; it is tried again by itself",
-    ),
+    ("Not a directory", *_IN_THE_WAY),
+    ("File exists", *_IN_THE_WAY),
     ("No such file or directory", "the folder is gone", "it is made again by itself; check what removes it"),
     ("Input/output error", "the disk reports an error", "check the disk; it is tried again by itself"),
     ("Cannot allocate memory", "there is no memory left", "it is tried again by itself"),

@@ -28,6 +28,7 @@ WORDS = [
     ('Could not write file "x.wal": No space left on device', StoreUnavailable, "the disk is full"),
     ("FATAL Error: Failed to create checkpoint: No space left on device", StoreUnavailable, "full"),
     ('Failure while replaying WAL file "x": No space left on device', StoreUnavailable, "full"),
+    ("[Errno 17] File exists: 'x'", StoreUnavailable, "a file stands where"),
     ('Cannot open file "x": Permission denied', StoreUnavailable, "permission denied"),
     ('The file "x" exists, but it is not a valid DuckDB database file!', StoreDamaged, "not a valid"),
     ("Corrupt database file: computed checksum 1 does not match", StoreDamaged, "Corrupt"),
