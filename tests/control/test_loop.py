@@ -238,6 +238,23 @@ async def test_an_edit_during_a_load_calls_the_load_off(tmp_path: Path) -> None:
         assert bench.engine.alive == 1
 
 
+async def test_an_edit_during_a_swap_is_followed_and_what_serves_is_left_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, FakeEngine(load_s=50)) as bench:
+        bench.edit(OLD)
+        await bench.settle()
+        (serves,) = bench.loop.state.fleet.replicas
+        bench.edit(NEW)
+        await asyncio.sleep(10)
+        bench.edit(spec(location="third"))
+        await asyncio.sleep(1)
+        assert bench.phases() == {"tiny": Phase.READY, "third": Phase.STARTING}
+        bench.edit(OLD)
+        await bench.settle()
+        assert list(bench.loop.state.fleet.replicas) == [serves]
+        assert bench.engine.alive == 1
+        assert [call for call in bench.engine.calls if call == ("unload", serves)] == []
+
+
 async def test_what_dies_unnoticed_is_found_within_one_resync(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
         bench.edit(OLD)
