@@ -139,6 +139,8 @@ class House:
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 (JSON)
         sockets = list(self.root.glob("orchestrator/*/admin.sock"))
+        if not sockets:
+            raise ConnectionError("no daemon has made its admin socket yet")
         connection = http.client.HTTPConnection("admin", timeout=70)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(70)
