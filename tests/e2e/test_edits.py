@@ -178,8 +178,9 @@ def restore(path: Path, content: bytes, *, atomic: bool) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     else:
+        if path.exists():
+            path.chmod(0o644)  # nobody but root may write to it otherwise
         path.write_bytes(content)
-        path.chmod(0o644)
 
 
 def tidy(home: House) -> bool:
