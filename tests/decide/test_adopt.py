@@ -123,9 +123,11 @@ def test_a_hold_is_told_once_and_touches_the_models_that_it_names() -> None:
     assert touched == ("fast",)
     assert brief(facts) == [("warning", "Held", "", "models.d: half of the files are gone at once", 0)]
     more = replace(GONE, names=frozenset({"fast", "quality"}))
-    _, touched, facts = adopt(first, reading(fast, quality, held=(more,)))
+    second, touched, facts = adopt(first, reading(fast, quality, held=(more,)))
     assert touched == ("fast", "quality")
     assert [fact.reason for fact in facts] == ["Held"]
+    _, _, facts = adopt(second, reading(fast, quality, problems=(BROKEN,), held=(more,)))
+    assert [fact.reason for fact in facts] == ["NotAccepted"], "what else happens does not tell it again"
 
 
 def test_trouble_with_a_file_that_no_model_has_is_told_without_one() -> None:
