@@ -191,6 +191,13 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
     ends.push_async_callback(engine.close)
     engines: dict[str, Engine] = {engine.name: engine}
     recovered = store.recover()
+    # A folder that was there once may come back; one that never was is a slip of the pen.
+    if not recovered.documents and not place.config.is_dir():
+        raise ConfigError(
+            "there is no such configuration folder",
+            where=str(place.config),
+            fix=f"name another with --config, or make it: orchestrator init {place.config}",
+        )
     await end_leftovers(recovered.leftovers, engines, remember)
     store.forget_replicas()
     state = first_state(recovered, place.config, os.environ, boot=store.boot)

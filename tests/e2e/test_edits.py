@@ -345,6 +345,25 @@ def test_sigterm_lets_running_requests_end_and_exits_0(home: House) -> None:
     assert not list((home.state / "history").glob("*.tmp"))
 
 
+def test_a_configuration_folder_that_never_was_is_one_clear_line(home: House) -> None:
+    refused = home.run("run", "--config", str(home.root / "slip"), "--port", str(home.port))
+    assert refused.returncode == 78
+    assert "slip: there is no such configuration folder" in refused.stderr
+    assert "orchestrator init" in refused.stderr
+    assert home.workers() == []
+
+
+def test_a_configuration_folder_that_is_away_at_the_start_is_served_as_last_accepted(home: House) -> None:
+    home.start()
+    assert home.stop() == 0
+    away = home.root / "away"
+    home.config.rename(away)
+    home.start()
+    assert home.chat("fast", "hi")[0] == 200
+    away.rename(home.config)
+    home.until(lambda: home.status()["held"] == [] and home.status()["problems"] == [])
+
+
 def test_a_taken_port_is_one_clear_line(home: House) -> None:
     home.start()
     other = House(root=home.root / "other")
