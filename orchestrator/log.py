@@ -54,5 +54,5 @@ def set_up(log_format: str, *, under_systemd: bool, verbose: bool = False) -> No
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     # Every request of ours passes through these; their INFO lines are the request log of a library.
-    for name in ("aiohttp", "asyncio", "uvicorn", "watchdog"):
+    for name in ("asyncio", "uvicorn", "watchdog"):
         logging.getLogger(name).setLevel(logging.WARNING)

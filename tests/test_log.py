@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.log import JsonLines, Text, set_up
 
-QUIET = ("aiohttp", "asyncio", "uvicorn", "watchdog")
+QUIET = ("asyncio", "uvicorn", "watchdog")
 
 
 def record(

@@ -45,22 +45,25 @@ async def end_leftovers(
     remember: Callable[[LifecycleFact], None],
 ) -> None:
     """End what the last daemon could not end itself, and say what it was in the middle of."""
-    alive: dict[str, list[Leftover]] = {name: [] for name in engines}
-    for left in leftovers:
-        alive.setdefault(left.engine, []).append(left)
+    known = tuple(leftovers)
+    ended: set[str] = set()
+    for name, engine in engines.items():
+        try:
+            await engine.reap([left.running for left in known if left.running and left.engine == name])
+        except EngineError as error:
+            log.warning("what the last daemon left cannot be ended: %s", error)
+        else:
+            ended.add(name)
+    for left in known:
+        what = "it is gone" if left.engine in ended else "nothing here can tell whether it still runs"
         remember(
             LifecycleFact(
                 at=clock.now(),
                 severity=Severity.WARNING,
                 reason="Recovered",
-                message=f"the last daemon ended while this replica was {left.phase}; it is gone",
+                message=f"the last daemon ended while this replica was {left.phase}; {what}",
                 model=left.model,
                 revision=left.revision,
                 replica=left.replica,
             )
         )
-    for name, engine in engines.items():
-        try:
-            await engine.reap([left.running for left in alive[name] if left.running])
-        except EngineError as error:
-            log.warning("what the last daemon left cannot be ended: %s", error)

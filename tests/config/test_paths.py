@@ -7,7 +7,6 @@ import pytest
 
 from orchestrator.config.paths import (
     LONGEST_RUNTIME_FOLDER,
-    cache_folder,
     configuration_folder,
     private_folder,
     runtime_folder,
@@ -53,12 +52,6 @@ def test_the_users_folder_is_named_where_there_is_none_yet(tmp_path: Path) -> No
 )
 def test_state_folder(settings: Settings, env: dict[str, str], platform: str, expected: str) -> None:
     assert state_folder(settings, HOME | env, platform=platform) == Path(expected)
-
-
-def test_cache_folder() -> None:
-    assert cache_folder(HOME | {"CACHE_DIRECTORY": "/var/cache/o"}) == Path("/var/cache/o")
-    assert cache_folder(HOME, platform="linux") == Path("/home/ann/.cache/orchestrator")
-    assert cache_folder(HOME, platform="darwin") == Path("/home/ann/Library/Caches/orchestrator")
 
 
 def test_two_state_folders_never_share_a_runtime_folder() -> None:

@@ -149,8 +149,13 @@ async def test_an_engine_that_cannot_end_its_leftovers_is_logged_and_the_others_
         leftover("r1", where=running("r1")),
         leftover("r2", engine="mlx", where=running("r2")),
     ]
-    await end_leftovers(lefts, {"llama-cpp": first, "mlx": second}, lambda _: None)
+    facts = list[LifecycleFact]()
+    await end_leftovers(lefts, {"llama-cpp": first, "mlx": second}, facts.append)
     assert second.reaped == [["r2"]]
+    assert [fact.message.partition("; ")[2] for fact in facts] == [
+        "nothing here can tell whether it still runs",
+        "it is gone",
+    ]
     assert "what the last daemon left cannot be ended: it will not go" in caplog.text
 
 
@@ -158,3 +163,4 @@ async def test_a_leftover_of_an_engine_that_is_no_more_is_remembered() -> None:
     facts = list[LifecycleFact]()
     await end_leftovers([leftover("r1", engine="gone", where=running("r1"))], {}, facts.append)
     assert [fact.replica for fact in facts] == ["r1"]
+    assert facts[0].message.endswith("nothing here can tell whether it still runs")
