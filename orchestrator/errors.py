@@ -8,6 +8,11 @@ OrchestratorError
 │   ├── EngineUnknown      no engine has that name                       (terminal)
 │   ├── SourceNotFound     the source does not exist                     (terminal)
 │   ├── SourceCorrupt      digest mismatch, not a model, unknown architecture (terminal)
+│   ├── SourceUnreachable  it could not be downloaded now: network, rate limit, server error
+│   ├── DiskFull           there is no room for the download
+│   ├── EngineUnavailable  it is not installed, not running, or too old    (lasting)
+│   ├── NotAllowed         the settings forbid it: egress, offline        (terminal)
+│   ├── NeverFits          it takes more memory than there can be         (terminal)
 │   ├── LoadFailed         the model would not load
 │   ├── LoadTimedOut       the model did not get ready within its deadline
 │   └── ReplicaDied        a running replica crashed, hung or was killed
@@ -57,9 +62,12 @@ class EngineError(OrchestratorError):
 
     `terminal` says whether trying the same again could ever help: a missing
     file or a corrupt model stays wrong until somebody changes something.
+    `lasting` marks a cause outside of the model that may last for days and
+    still pass: it is tried again for ever, and never becomes a crash loop.
     """
 
     terminal = False
+    lasting = False
 
 
 class EngineUnknown(EngineError):
@@ -71,6 +79,26 @@ class SourceNotFound(EngineError):
 
 
 class SourceCorrupt(EngineError):
+    terminal = True
+
+
+class SourceUnreachable(EngineError):
+    lasting = True
+
+
+class DiskFull(EngineError):
+    lasting = True
+
+
+class EngineUnavailable(EngineError):
+    lasting = True
+
+
+class NotAllowed(EngineError):
+    terminal = True
+
+
+class NeverFits(EngineError):
     terminal = True
 
 

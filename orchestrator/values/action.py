@@ -6,8 +6,27 @@ from orchestrator.values.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Have the weights of `spec` on this machine, checked, and know how much memory it takes."""
+
+    model: str
+    spec: ModelSpec
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Delete what was fetched for `spec` and none of the specs in `keep` uses."""
+
+    model: str
+    spec: ModelSpec
+    keep: tuple[ModelSpec, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Start `replica` from `spec`: fetch, load, warm."""
+    """Start `replica` from `spec`, which has been fetched: load, warm."""
 
     model: str
     replica: str
@@ -17,11 +36,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """Give `replica` no new request; its leases run on. State only: nothing is performed."""
+    """Give `replica` no new request; its leases run on. State only: nothing is performed.
+
+    `patient` drains have no deadline: memory is wanted, but not at the price of a request.
+    """
 
     model: str
     replica: str
     why: str
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +57,4 @@ class Unload:
     why: str
 
 
-Action = Load | Drain | Unload
+Action = Fetch | Load | Drain | Unload | Remove

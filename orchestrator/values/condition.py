@@ -8,9 +8,11 @@ from enum import StrEnum
 class ConditionType(StrEnum):
     ACCEPTED = "Accepted"  # the file on disk is valid and in force
     FETCHED = "Fetched"  # the weights are on this machine and checked
+    FITS = "Fits"  # the memory it takes is there, or can be made free for it
     READY = "Ready"  # requests are answered
     PROGRESSING = "Progressing"  # a revision is being loaded or replaced
     DEGRADED = "Degraded"  # serving, but not what the file asks for
+    DRIFTED = "Drifted"  # what is loaded is not what its source means now
     STALLED = "Stalled"  # nothing more will be tried until somebody acts
 
 

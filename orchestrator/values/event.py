@@ -7,6 +7,7 @@ from datetime import datetime
 from orchestrator.values.action import Action
 from orchestrator.values.catalog import Reading
 from orchestrator.values.fleet import Running
+from orchestrator.values.memory import Footprint, Memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +27,69 @@ class ActionIssued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The weights that `launch` needs are here and checked.
+
+    `resolved` is what the source means now (see Source), `size_bytes` what it
+    takes on the disk, `footprint` what a replica will take in memory.
+    """
+
+    at: datetime
+    model: str
+    launch: str
+    resolved: str
+    size_bytes: int
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchFailed:
+    """The weights could not be had; the fields are those of ReplicaLost."""
+
+    at: datetime
+    model: str
+    launch: str
+    reason: str
+    message: str
+    terminal: bool
+    draw: float
+    fix: str = ""
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceMoved:
+    """The source of `model` means `newest` now, and something else was fetched."""
+
+    at: datetime
+    model: str
+    newest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What was fetched for an absent model is deleted; `freed_bytes` counts what nothing else uses."""
+
+    at: datetime
+    model: str
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFailed:
+    at: datetime
+    model: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaLoaded:
+    """`load_s` is how long the engine took, without fetching and waiting."""
+
     at: datetime
     replica: str
     running: Running
+    load_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +98,9 @@ class ReplicaLost:
 
     `fix` is what a person can do about it, "" where nothing is known. `draw`
     is a random number in [0, 1) that spreads retries; it comes with the event
-    because decisions must not draw.
+    because decisions must not draw. `lasting` marks a cause outside of the
+    model that may last for days and still pass, such as a server that is not
+    running: it is tried again for ever, and never becomes a crash loop.
     """
 
     at: datetime
@@ -48,6 +110,7 @@ class ReplicaLost:
     terminal: bool
     draw: float
     fix: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +140,27 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRead:
+    """What memory there is and who takes it; `memory.at` is the instant before it was looked at."""
+
+    at: datetime
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseReturned:
-    """The last lease of a replica that takes no new requests came back."""
+    """The last lease of a replica came back."""
 
     at: datetime
     replica: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestWaits:
+    """A request began to wait for a model, or the last one stopped; the plan reads the demand itself."""
+
+    at: datetime
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +173,18 @@ class ReloadAsked:
 Event = (
     CatalogRead
     | ActionIssued
+    | Fetched
+    | FetchFailed
+    | SourceMoved
+    | Removed
+    | RemoveFailed
     | ReplicaLoaded
     | ReplicaLost
     | ReplicaUnloaded
     | UnloadFailed
     | Observed
+    | MemoryRead
     | LeaseReturned
+    | RequestWaits
     | ReloadAsked
 )

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
+from orchestrator.values.memory import RAM, Pools
 from orchestrator.values.spec import ModelSpec
 
 
@@ -23,9 +24,13 @@ class Phase(StrEnum):
 class Running:
     """What an engine says of one live replica: where it is and how to know it again.
 
-    `socket` is the path of the Unix socket on which it speaks the OpenAI wire.
-    `pid` and `pid_started` (seconds since the epoch, as the kernel counts
-    them) together name one process, however often its number is reused.
+    `socket` is the path of the Unix socket on which it speaks the OpenAI wire,
+    under the model's own name. `pid` and `pid_started` (seconds since the
+    epoch, as the kernel counts them) together name one process, however often
+    its number is reused; both are 0 where no process of ours runs it.
+    `memory_bytes` is its share of the RAM (on Linux the proportional set
+    size), `gpu_bytes` what it takes of GPUs' own memory, by pool. `drift` says
+    what is not as it was loaded any more, "" for nothing.
     """
 
     replica: str
@@ -33,6 +38,14 @@ class Running:
     pid: int
     pid_started: float
     memory_bytes: int = 0
+    gpu_bytes: tuple[tuple[str, int], ...] = ()
+    drift: str = ""
+
+    @property
+    def memory(self) -> Pools:
+        """What it takes, by pool; nothing where its engine cannot tell."""
+        taken = dict(self.gpu_bytes)
+        return taken | {RAM: self.memory_bytes} if self.memory_bytes else taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,10 @@ class Route:
 
     `replica`, `revision` and `socket` are None together: no replica is ready,
     and `unready` says why in one sentence. `stalled` means that waiting will
-    not help.
+    not help. `load_s` is how long a load is expected to take from now, None
+    where nothing has been measured. `remote` models are asked only by policies
+    whose tiers say so. `progress` describes a load or a download under way,
+    "" for none.
     """
 
     model: str
@@ -26,6 +29,10 @@ class Route:
     socket: str | None = None
     unready: str = ""
     stalled: bool = False
+    on_demand: bool = False
+    remote: bool = False
+    load_s: float | None = None
+    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

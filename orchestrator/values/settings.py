@@ -10,6 +10,12 @@ class Settings:
     `api_keys` never appears in a representation, a log, a status or an error.
     An empty tuple means that no key is asked for, which is allowed on loopback
     only.
+
+    `memory_limit_bytes` is the most that all models together may take of the
+    RAM, `memory_reserve_bytes` what stays free of it (None: a tenth of it, 1 GiB
+    at least), `gpu_reserve_bytes` what stays free on each GPU. `egress` allows
+    models whose requests leave the machine's own networks; `offline` forbids
+    every download. `wait_queue` bounds the requests that wait for one model.
     """
 
     host: str = "127.0.0.1"
@@ -18,6 +24,17 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     state_folder: str | None = None
+    cache_folder: str | None = None
+    memory_limit_bytes: int | None = None
+    memory_reserve_bytes: int | None = None
+    gpu_reserve_bytes: int = 512 * 1024 * 1024
+    min_residency_s: float = 10.0
+    egress: bool = False
+    offline: bool = False
+    fetches_at_once: int = 2
+    hf_endpoint: str = "https://huggingface.co"
+    hf_token: str = field(default="", repr=False)
+    wait_queue: int = 128
     watch: str = "auto"  # auto: file system events and scans | poll: scans only
     scan_every_s: float = 10.0
     resync_every_s: float = 60.0
@@ -37,7 +54,12 @@ class Limits:
     `loads_at_once` bounds replicas that are starting, over all models: loads
     compete for the same disk and cores. Not a measurement: small machines
     have few cores, and a crashed model should not queue behind a big one.
+    `fetches_at_once` bounds downloads. A replica that others want to push out
+    stays for `min_residency_s` after it became ready, or for a few times its
+    own load time where that is longer (see decide/evict.py).
     """
 
     loads_at_once: int = 4
+    fetches_at_once: int = 2
     drain_s: float = 30.0
+    min_residency_s: float = 10.0

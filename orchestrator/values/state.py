@@ -1,13 +1,14 @@
 """The whole state of the control loop: one frozen value, replaced by every event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from orchestrator.values.catalog import Catalog, Document, Held, Problem
 from orchestrator.values.condition import Condition, ConditionType
 from orchestrator.values.fleet import Fleet
+from orchestrator.values.memory import Footprint, Memory
 from orchestrator.values.spec import ModelSpec
 
 NOTHING: Mapping[str, "Rejection"] = MappingProxyType({})
@@ -39,17 +40,30 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What a source that can move meant when it was fetched, and the newest that it is known to mean.
+
+    `written` is the source's text, which the resolution belongs to.
+    """
+
+    written: str
+    resolved: str
+    newest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """What is known of one model.
 
-    The four pointers: desired is `document`, `attempted` the launch last
-    started, `stable` the spec that last became ready, `rejected` the launches
-    that failed, by launch digest. `document` is None once the file is gone
-    and only the fleet still remembers the model.
+    The four pointers: desired is `document`, with its source resolved,
+    `attempted` the launch last started, `stable` the spec that last became
+    ready, `rejected` the launches that failed, by launch digest. `document` is
+    None once the file is gone and only the fleet still remembers the model.
     """
 
     name: str
     document: Document[ModelSpec] | None = None
+    resolution: Resolution | None = None
     attempted: str | None = None
     stable: ModelSpec | None = None
     rejected: Mapping[str, Rejection] = field(default_factory=lambda: NOTHING)
@@ -60,7 +74,14 @@ class ModelRecord:
         """The spec that should be running; None where nothing should."""
         if self.document is None or not self.document.value.wanted:
             return None
-        return self.document.value
+        return self.resolve(self.document.value)
+
+    def resolve(self, spec: ModelSpec) -> ModelSpec:
+        """Return `spec` with its source as it is resolved; one that was never fetched as it is."""
+        known = self.resolution
+        if known is None or known.written != spec.source.written or spec.source.resolved:
+            return spec
+        return replace(spec, source=replace(spec.source, resolved=known.resolved))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +89,9 @@ class State:
     """`boot` counts the daemon's starts on this state folder; with `started` it makes replica ids unique.
 
     `strays` are replicas that an engine runs and the fleet does not know, as
-    (engine, replica).
+    (engine, replica). `footprints` are by launch. `fetched` are the launches
+    whose weights this daemon has had checked, `fetching` those under way, by
+    model; `removed` the absent models of which nothing is left to delete.
     """
 
     boot: int = 0
@@ -79,3 +102,9 @@ class State:
     models: Mapping[str, ModelRecord] = field(default_factory=lambda: MappingProxyType({}))
     fleet: Fleet = field(default_factory=Fleet)
     strays: tuple[tuple[str, str], ...] = ()
+    memory: Memory = Memory()
+    footprints: Mapping[str, Footprint] = field(default_factory=lambda: MappingProxyType({}))
+    fetched: frozenset[str] = frozenset()
+    fetching: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    removing: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()

@@ -1,0 +1,24 @@
+"""The engine `llama-cpp`: GGUF files, each replica in a supervised child process of its own."""
+
+from typing import Final
+
+from orchestrator.engines.base import Engine, Premises
+from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.values.engine import EngineTraits
+
+TRAITS: Final = EngineTraits(
+    name="llama-cpp",
+    summary="loads a GGUF file in a child process of the daemon",
+    schemes=("file", "demo", "hf", "https"),
+    takes=frozenset({"quantize", "accelerator"}),
+)
+
+
+def build(premises: Premises) -> Engine:
+    """Return the engine; its module is imported only here and holds no model runtime."""
+    settings = premises.settings
+    return LlamaCppEngine(
+        premises.runtime / "w",
+        load_deadline_s=settings.load_deadline_s,
+        hang_deadline_s=settings.hang_deadline_s,
+    )
