@@ -1,27 +1,32 @@
-"""An engine without models, for tests: everything takes the event loop's own time, real or virtual."""
+"""An engine without models, for tests: everything takes the event loop's own time, real or virtual.
+
+What a source is like (`Nature`) is told by its location. Nothing here starts a thread, a task or a process.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
 from math import inf
 from typing import Final
 
+from orchestrator.engines.base import Finding, OnDisk, Progress
+from orchestrator.engines.fake_worker import FakeWorker
+from orchestrator.engines.nature import Nature, Verb
 from orchestrator.engines.roster import OnDeath, Roster
-from orchestrator.errors import EngineError, LoadFailed, LoadTimedOut, ReplicaDied
+from orchestrator.errors import EngineError, EngineUnavailable, LoadTimedOut
 from orchestrator.values.fleet import Running
+from orchestrator.values.memory import Pools, added
 from orchestrator.values.spec import ModelSpec
 
-# Above the largest process number that Linux gives out: nobody can be hit by mistake.
-_PIDS: Final = count(10_000_000)
+# A fetch tells how far it is as often as this, in parts of the whole.
+_PARTS: Final = 4
 
 
 class FakeEngine:
     """Loads in `load_s` seconds, unloads in `unload_s`, and fails as it is told to.
 
-    The durations may be changed at any time and hold from the next verb on.
-    `calls` lists every verb with its replica (`fetch`: its model), in order.
+    The durations and `natures` (by a source's location) may be changed at any
+    time and hold from the next verb on. `calls` lists every verb that changes
+    something with its replica (`fetch`, `remove`: its model), in order.
     """
 
     def __init__(
@@ -36,23 +41,29 @@ class FakeEngine:
         self.load_s = load_s
         self.unload_s = unload_s
         self.load_deadline_s = load_deadline_s
+        self.engine_version = "fake 1"
+        self.natures: dict[str, Nature] = {}
         self.calls: list[tuple[str, str]] = []
-        self._fetch_troubles: dict[str, _Trouble] = {}
-        self._load_troubles: dict[str, _Trouble] = {}
-        self._roster: Roster[_FakeWorker] = Roster(self._hire)
+        self._fetched: dict[str, int] = {}  # by location, the bytes that are here
+        self._troubles: dict[tuple[Verb, str], _Trouble] = {}
+        self._roster: Roster[FakeWorker] = Roster(self._hire)
+        self._late: list[tuple[float, Pools]] = []  # memory of the dead, and when it comes back
+
+    def refuse(self, verb: Verb, location: str, error: EngineError, *, times: float = inf) -> None:
+        """Let the next `times` calls of a verb for a location fail, fetches and loads after their time."""
+        self._troubles[verb, location] = _Trouble(error, times)
 
     def refuse_fetch(self, location: str, error: EngineError, *, times: float = inf) -> None:
         """Let the next `times` fetches of a source's location fail."""
-        self._fetch_troubles[location] = _Trouble(error, times)
+        self.refuse("fetch", location, error, times=times)
 
     def refuse_load(self, location: str, error: EngineError, *, times: float = inf) -> None:
         """Let the next `times` loads of a source's location fail, each after `load_s`."""
-        self._load_troubles[location] = _Trouble(error, times)
+        self.refuse("load", location, error, times=times)
 
     def accept(self, location: str) -> None:
-        """Let a source's location be fetched and loaded again."""
-        self._fetch_troubles.pop(location, None)
-        self._load_troubles.pop(location, None)
+        """Let every verb succeed again for a source's location."""
+        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] != location}
 
     def die(self, replica: str, what: str = "killed (SIGKILL)") -> None:
         """Let a ready replica end by itself, as after a crash, a hang or a kill from outside.
@@ -62,29 +73,85 @@ class FakeEngine:
         """
         self._roster[replica].die(what)
 
+    def work(self, replica: str) -> None:
+        """Let a replica have answered a request: it takes all of its peak from now on.
+
+        Raises:
+            KeyError: there is no such replica.
+        """
+        self._roster[replica].worked = True
+
     @property
     def alive(self) -> int:
         """How many pretended processes there are, ready or not."""
         return len(list(self._roster))
 
-    async def ensure_fetched(self, spec: ModelSpec) -> None:
-        """Raise what `refuse_fetch` has in store; else return at once."""
+    def in_use(self) -> Pools:
+        """Return what the machine sees taken: what is held, and what the dead have not given back yet."""
+        now_s = asyncio.get_running_loop().time()
+        self._late = [(until_s, taken) for until_s, taken in self._late if until_s > now_s]
+        return added([self._held(), *(taken for _, taken in self._late)])
+
+    async def version(self, spec: ModelSpec) -> str:
+        """Return `engine_version`; where that is "", the engine is not installed."""
+        self._raise_trouble("version", spec.source.location)
+        self._check_installed(spec)
+        return self.engine_version
+
+    async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
+        """Take `fetch_s` for what is not here yet; a cancelled fetch goes on where it stopped."""
         self.calls.append(("fetch", spec.name))
-        _raise_trouble(self._fetch_troubles, spec)
+        nature, here = self.nature_of(spec), self._fetched.get(spec.source.location, 0)
+        step = -(-nature.size_bytes // _PARTS)
+        while here < nature.size_bytes:
+            progress(Progress(doing="downloading", done_bytes=here, total_bytes=nature.size_bytes))
+            await asyncio.sleep(nature.fetch_s * min(step, nature.size_bytes - here) / nature.size_bytes)
+            here = min(here + step, nature.size_bytes)
+            self._fetched[spec.source.location] = here
+        self._raise_trouble("fetch", spec.source.location)
+        return OnDisk(resolved=nature.resolved, size_bytes=here)
+
+    async def newest(self, spec: ModelSpec) -> str:
+        """Return what the source's nature says."""
+        self._raise_trouble("newest", spec.source.location)
+        return self.nature_of(spec).resolved
+
+    async def ensure_removed(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
+        """Forget what was fetched, where nothing in `keep` has the same location."""
+        self.calls.append(("remove", spec.name))
+        self._raise_trouble("remove", spec.source.location)
+        if any(other.source.location == spec.source.location for other in keep):
+            return 0
+        return self._fetched.pop(spec.source.location, 0)
+
+    async def estimate(self, spec: ModelSpec) -> Pools:
+        """Return the nature's estimate."""
+        self._raise_trouble("estimate", spec.source.location)
+        return self.nature_of(spec).estimate
 
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
-        """Have a pretended process after `load_s`."""
+        """Have a pretended process after the nature's `load_s`, or the engine's."""
         self.calls.append(("load", replica))
+        self._check_installed(spec)
         return await self._roster.ensure_loaded(replica, spec)
 
     async def ensure_unloaded(self, replica: str) -> None:
         """End the pretended process within `unload_s`."""
         self.calls.append(("unload", replica))
+        worker = next((each for each in self._roster if each.replica == replica), None)
+        if worker is not None:
+            self._raise_trouble("unload", worker.spec.source.location)
         await self._roster.ensure_unloaded(replica)
 
     async def observe(self) -> Mapping[str, Running]:
         """Return the pretended processes that are ready and alive."""
+        self._raise_trouble("observe", "")
         return self._roster.observe()
+
+    async def held(self) -> Pools:
+        """Return what the pretended processes take now."""
+        self._raise_trouble("held", "")
+        return self._held()
 
     async def reap(self, leftovers: Sequence[Running]) -> None:
         """Note who should be ended; no pretended process outlives this one."""
@@ -94,76 +161,57 @@ class FakeEngine:
         """Report what `die` ends; a later call replaces the one before."""
         self._roster.on_exit(report)
 
+    async def diagnose(self) -> Sequence[Finding]:
+        """Say whether it is installed."""
+        installed = bool(self.engine_version)
+        fix = "" if installed else "install the fake"
+        return [Finding(what=self.name, ok=installed, found=self.engine_version or "not installed", fix=fix)]
+
     async def close(self) -> None:
         """Unload everything; nothing can be loaded afterwards."""
         await self._roster.close()
 
-    def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> "_FakeWorker":
-        return _FakeWorker(self, replica, spec, on_death)
+    def nature_of(self, spec: ModelSpec) -> Nature:
+        """Return what the spec's source is like; by default it takes no memory and no fetching."""
+        return self.natures.get(spec.source.location, Nature())
+
+    def load_takes_s(self, spec: ModelSpec) -> float:
+        """Return how long a load of `spec` takes, whatever comes of it; the deadline at most."""
+        load_s = self.nature_of(spec).load_s
+        return min(self.load_s if load_s is None else load_s, self.load_deadline_s)
 
     def load_outcome(self, spec: ModelSpec) -> None:
         """Raise what a load of `spec` that has taken its time comes to; return where it is well."""
-        if self.load_s > self.load_deadline_s:
+        if self.load_takes_s(spec) >= self.load_deadline_s:
             raise LoadTimedOut(f"not ready within {self.load_deadline_s:g} s", where=spec.name)
-        _raise_trouble(self._load_troubles, spec)
+        self._raise_trouble("load", spec.source.location)
+
+    def gave_up(self, spec: ModelSpec, taken: Pools) -> None:
+        """Note that a pretended process has ended that took so much."""
+        back_s = self.nature_of(spec).back_s
+        if back_s and taken:
+            self._late.append((asyncio.get_running_loop().time() + back_s, taken))
+
+    def _held(self) -> dict[str, int]:
+        return added(worker.taken() for worker in self._roster)
+
+    def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> FakeWorker:
+        return FakeWorker(self, replica, spec, on_death)
+
+    def _check_installed(self, spec: ModelSpec) -> None:
+        if not self.engine_version:
+            raise EngineUnavailable("it is not installed", where=spec.name, fix="install the fake")
+
+    def _raise_trouble(self, verb: Verb, location: str) -> None:
+        trouble = self._troubles.get((verb, location))
+        if trouble is not None and trouble.times > 0:
+            trouble.times -= 1
+            raise trouble.error
 
 
-class _FakeWorker:
-    """A pretended process: begins with `start`, ends with `stop`, `abandon` or `die`."""
-
-    def __init__(self, engine: FakeEngine, replica: str, spec: ModelSpec, on_death: OnDeath) -> None:
-        self.spec = spec
-        self.running: Running | None = None
-        self.unwanted = False
-        self._engine = engine
-        self._replica = replica
-        self._on_death = on_death
-        self._gone = asyncio.Event()
-
-    async def start(self) -> Running:
-        with suppress(TimeoutError):  # the time of a load has passed undisturbed
-            async with asyncio.timeout(min(self._engine.load_s, self._engine.load_deadline_s)):
-                await self._gone.wait()
-        if self._gone.is_set():
-            raise LoadFailed("unloaded while it was loading", where=self.spec.name)
-        self._engine.load_outcome(self.spec)
-        self.running = Running(
-            replica=self._replica, socket=f"/nowhere/{self._replica}.sock", pid=next(_PIDS), pid_started=0.0
-        )
-        return self.running
-
-    async def stop(self) -> None:
-        self.unwanted = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._engine.unload_s):
-                await self._gone.wait()
-        self._gone.set()
-
-    async def abandon(self) -> None:
-        self.unwanted = True
-        self._gone.set()
-
-    def observed(self) -> Running | None:
-        return None if self._gone.is_set() else self.running
-
-    def die(self, what: str) -> None:
-        if self._gone.is_set():
-            return
-        self._gone.set()
-        if self.running is not None and not self.unwanted:
-            self._on_death(ReplicaDied(what, where=self.spec.name))
-
-
-@dataclass
 class _Trouble:
     """An error to raise, as long as `times` lasts."""
 
-    error: EngineError
-    times: float
-
-
-def _raise_trouble(troubles: Mapping[str, _Trouble], spec: ModelSpec) -> None:
-    trouble = troubles.get(spec.source.location)
-    if trouble is not None and trouble.times > 0:
-        trouble.times -= 1
-        raise trouble.error
+    def __init__(self, error: EngineError, times: float) -> None:
+        self.error = error
+        self.times = times
