@@ -54,11 +54,19 @@ class Child(asyncio.SubprocessProtocol):
         log: takes its standard error.
         on_end: called once, on the event loop, when the process is gone,
             whoever ended it.
+        on_output: takes its standard output as it comes; there is no `answer`
+            then.
     """
 
-    def __init__(self, log: LogTail, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: LogTail,
+        on_end: Callable[[], None],
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._log = log
         self._on_end = on_end
+        self._on_output = on_output
         self._answer = b""
         self._answered = asyncio.Event()
         self._ended = asyncio.Event()
@@ -68,13 +76,19 @@ class Child(asyncio.SubprocessProtocol):
         self._asked_to_stop = False
 
     @classmethod
-    async def start(cls, command: Command, log: LogTail, on_end: Callable[[], None]) -> Self:
+    async def start(
+        cls,
+        command: Command,
+        log: LogTail,
+        on_end: Callable[[], None],
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Self:
         """Start the process and send it its message. Cancelling leaves no process.
 
         Raises:
             OSError: the system will not start it.
         """
-        child = cls(log, on_end)
+        child = cls(log, on_end, on_output)
         try:
             transport, _ = await asyncio.get_running_loop().subprocess_exec(
                 lambda: child,
@@ -159,6 +173,8 @@ class Child(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == STDERR:
             self._log.feed(data)
+        elif self._on_output is not None:
+            self._on_output(data)
         elif not self._answered.is_set():  # what comes later is read, so that it cannot block, and dropped
             self._answer += data
             if b"\n" in data or len(self._answer) > MAX_ANSWER_BYTES:

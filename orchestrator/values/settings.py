@@ -15,7 +15,8 @@ class Settings:
     RAM, `memory_reserve_bytes` what stays free of it (None: a tenth of it, 1 GiB
     at least), `gpu_reserve_bytes` what stays free on each GPU. `egress` allows
     models whose requests leave the machine's own networks; `offline` forbids
-    every download. `wait_queue` bounds the requests that wait for one model.
+    every download. A download that stands still for `fetch_stall_s` has failed
+    for now. `wait_queue` bounds the requests that wait for one model.
     """
 
     host: str = "127.0.0.1"
@@ -32,6 +33,7 @@ class Settings:
     egress: bool = False
     offline: bool = False
     fetches_at_once: int = 2
+    fetch_stall_s: float = 60.0
     hf_endpoint: str = "https://huggingface.co"
     hf_token: str = field(default="", repr=False)
     wait_queue: int = 128
