@@ -1,6 +1,8 @@
 """What the rest of the daemon knows of an engine before any is built."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +15,8 @@ class EngineTraits:
     fields of a model file that only some engines know and this one does,
     `needs` those of them that it cannot do without: `endpoint`, `api_key`,
     `paid`, `prices`, `command`, `environment`, `health`, `quantize`,
-    `accelerator`.
+    `accelerator`. `choices` lists, by field, the words that it knows of it; a
+    field that is left out there takes any that its schema does.
     """
 
     name: str
@@ -22,3 +25,4 @@ class EngineTraits:
     bare: str = ""
     takes: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
