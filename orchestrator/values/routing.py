@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 
 from orchestrator.values.policy import RoutingPolicy
@@ -15,9 +16,11 @@ class Route:
     `replica`, `revision` and `socket` are None together: no replica is ready,
     and `unready` says why in one sentence. `stalled` means that waiting will
     not help. `load_s` is how long a load is expected to take from now, None
-    where nothing has been measured. `remote` models are asked only by policies
-    whose tiers say so. `progress` describes a load or a download under way,
-    "" for none.
+    where nothing has been measured. `retry_at` is when the next try is due that
+    is held back until then after a failure, None where none is: until then it
+    cannot get ready by being asked for. `remote` models are asked only by
+    policies whose tiers say so. `progress` describes a load or a download under
+    way, "" for none.
     """
 
     model: str
@@ -32,6 +35,7 @@ class Route:
     on_demand: bool = False
     remote: bool = False
     load_s: float | None = None
+    retry_at: datetime | None = None
     progress: str = ""
 
 

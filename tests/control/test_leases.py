@@ -2,22 +2,33 @@
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.control.leases import Lease, Leases
+from orchestrator.values.demand import NO_DEMAND
 from tests.gateway.fakes import route, table
+
+START = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
 
 
 class Watched:
-    """Leases, and whom they told of what."""
+    """Leases, and whom they told of what; `now_s` is what their clock says."""
 
     def __init__(self) -> None:
         self.idle: list[str] = []
         self.suspected: list[str] = []
-        self.leases = Leases(idle=self.idle.append, suspected=self.suspected.append)
+        self.now_s = 0.0
+        self.leases = Leases(
+            idle=self.idle.append, suspected=self.suspected.append, now=lambda: at(self.now_s)
+        )
 
     def serve(self, *replicas: str, epoch: int = 1) -> None:
         routes = [route(f"m{n}", f"/run/{name}.sock", replica=name) for n, name in enumerate(replicas)]
@@ -53,21 +64,59 @@ def test_a_lease_is_given_back_once_however_often_it_is_released(watched: Watche
     assert watched.leases.held == {"r1": 1}
 
 
-def test_the_last_lease_of_a_replica_that_is_routed_to_is_nothing_to_tell(watched: Watched) -> None:
-    watched.serve("r1")
-    watched.take("r1").release()
-    assert watched.idle == []
-
-
-def test_the_last_lease_of_a_replica_that_takes_no_new_requests_is_told_once(watched: Watched) -> None:
+def test_the_last_lease_of_a_replica_is_told_once_whether_it_takes_new_requests_or_not(
+    watched: Watched,
+) -> None:
     watched.serve("r1")
     first, last = watched.take("r1"), watched.take("r1")
-    watched.serve("r2", epoch=2)
     first.release()
     assert watched.idle == []
     last.release()
     last.release()
     assert watched.idle == ["r1"]
+    late = watched.take("r1")
+    watched.serve("r2", epoch=2)
+    late.release()
+    assert watched.idle == ["r1", "r1"]
+
+
+def test_demand_says_since_when_a_replica_of_the_table_has_been_idle(watched: Watched) -> None:
+    assert watched.leases.demand() == NO_DEMAND
+    watched.serve("r1", "r2")
+    watched.now_s = 1
+    watched.serve("r1", "r2", "r3", epoch=2)
+    assert watched.leases.demand().idle_since == {"r1": at(0), "r2": at(0), "r3": at(1)}
+    watched.now_s = 2
+    lease, other = watched.take("r1"), watched.take("r1")
+    assert watched.leases.demand().idle_since == {"r2": at(0), "r3": at(1)}
+    assert watched.leases.demand().leases == {"r1": 2}
+    watched.now_s = 3
+    lease.release()
+    watched.now_s = 4
+    other.release()
+    assert watched.leases.demand().idle_since == {"r1": at(4), "r2": at(0), "r3": at(1)}
+
+
+def test_a_replica_that_leaves_the_table_is_not_idle_and_one_that_comes_back_is_so_anew(
+    watched: Watched,
+) -> None:
+    watched.serve("r1", "r2")
+    busy = watched.take("r2")
+    watched.now_s = 1
+    watched.serve(epoch=2)
+    assert watched.leases.demand().idle_since == {}
+    watched.serve("r1", "r2", epoch=3)
+    assert watched.leases.demand().idle_since == {"r1": at(1)}
+    watched.serve(epoch=4)
+    busy.release()
+    assert watched.leases.demand() == NO_DEMAND
+
+
+def test_demand_is_of_its_moment(watched: Watched) -> None:
+    watched.serve("r1")
+    before = watched.leases.demand()
+    watched.take("r1")
+    assert (before.leases, before.idle_since) == ({}, {"r1": at(0)})
 
 
 def test_no_lease_without_a_replica_or_on_one_that_is_not_in_the_table(watched: Watched) -> None:
@@ -138,9 +187,12 @@ def test_counts_are_right_after_any_history(steps: list[tuple[str, object]]) -> 
         elif step == "release" and isinstance(what, int) and what < len(taken):
             lease = taken[what]
             others = [n for n in out - {what} if taken[n].replica == lease.replica]
-            if what in out and not others and lease.replica not in routed:
+            if what in out and not others:
                 expected_idle.append(lease.replica)
             out.discard(what)
             lease.release()
-        assert watched.leases.held == Counter(taken[n].replica for n in out)
+        busy = Counter(taken[n].replica for n in out)
+        demand = watched.leases.demand()
+        assert watched.leases.held == demand.leases == busy
+        assert demand.idle_since.keys() == routed - busy.keys()
         assert watched.idle == expected_idle
