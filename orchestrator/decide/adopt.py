@@ -29,6 +29,8 @@ def adopt(state: State, event: CatalogRead) -> tuple[State, tuple[str, ...], tup
         held=reading.held,
         models=_records(state, reading.catalog),
     )
+    wanted = {name for name, record in after.models.items() if record.desired is not None}
+    after = replace(after, removed=frozenset(state.removed & after.models.keys() - wanted))
     facts = (
         *(
             _change_fact(reading.catalog, change, event.at)

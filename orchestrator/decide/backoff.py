@@ -8,6 +8,7 @@ from orchestrator.values.state import Rejection
 # Guesses that follow common practice, not measurements.
 CAP_S: Final = 300.0
 MOST_DOUBLINGS: Final = 10  # 1024 s, beyond the cap
+LASTING_CAP_S: Final = 30.0  # a server that somebody starts again is found within this
 STABLE_S: Final = 60.0
 LOOP_FAILURES: Final = 5
 LOOP_WINDOW_S: Final = 600.0
@@ -43,8 +44,13 @@ def reject(
     counted = None if earlier is None or stable else earlier
     failures = counted.failures + 1 if counted else 1
     first_at = counted.first_at if counted else now
-    looping = failures >= LOOP_FAILURES and (now - first_at).total_seconds() <= LOOP_WINDOW_S
-    wait = timedelta(seconds=delay_s(failures, draw, was_ready=ready_for_s is not None))
+    looping = (
+        failures >= LOOP_FAILURES
+        and (now - first_at).total_seconds() <= LOOP_WINDOW_S
+        and not new.lasting
+    )
+    wait_s = delay_s(failures, draw, was_ready=ready_for_s is not None)
+    wait = timedelta(seconds=min(wait_s, LASTING_CAP_S) if new.lasting else wait_s)
     reason, message = new.reason, new.message
     if looping and not new.terminal:
         message = f"{failures} failures in a row, the last: {message}"
@@ -55,6 +61,8 @@ def reject(
         message=message,
         terminal=new.terminal,
         fix=new.fix,
+        lasting=new.lasting,
+        fetching=new.fetching,
         failures=failures,
         first_at=first_at,
         last_at=now,

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from orchestrator.decide.serving import serving, unready
+from orchestrator.decide import budget
+from orchestrator.decide.serving import NO_ROOM_FIX, serving, unready
 from orchestrator.values.catalog import Held, Problem
 from orchestrator.values.condition import Condition, ConditionType, Truth
 from orchestrator.values.fleet import Phase, Replica
-from orchestrator.values.state import ModelRecord, Rejection
+from orchestrator.values.spec import ModelSpec
+from orchestrator.values.state import ModelRecord, Rejection, State
 
 FETCH_REASONS: Final = frozenset({"SourceNotFound", "SourceCorrupt"})
 WAY_OUT: Final = "edit its file, or run: orchestrator reload"
@@ -16,7 +18,8 @@ WAY_OUT: Final = "edit its file, or run: orchestrator reload"
 Finding = tuple[Truth, str, str]
 
 
-def conditions(
+def conditions(  # noqa: PLR0913 (what is observed of a model comes from six places)
+    state: State,
     record: ModelRecord,
     replicas: Sequence[Replica],
     problems: Sequence[Problem],
@@ -26,6 +29,7 @@ def conditions(
     """Return the model's conditions; `since` is kept where the status did not move.
 
     Args:
+        state: everything; for the memory and what was fetched.
         record: the model, with its conditions so far.
         replicas: its replicas, oldest first.
         problems: the problems of its own file.
@@ -38,11 +42,13 @@ def conditions(
     accepted = _accepted(record, problems, held)
     findings = {
         ConditionType.ACCEPTED: accepted,
-        ConditionType.FETCHED: _fetched(record, replicas, rejection),
-        ConditionType.READY: _ready(record, replicas, keep),
-        ConditionType.PROGRESSING: _progressing(replicas),
-        ConditionType.DEGRADED: _degraded(record, keep, rejection, accepted),
-        ConditionType.STALLED: _stalled(rejection),
+        ConditionType.FETCHED: _fetched(state, record, replicas, rejection),
+        ConditionType.FITS: _fits(state, desired),
+        ConditionType.READY: _ready(state, record, replicas, keep),
+        ConditionType.PROGRESSING: _progressing(state, record, replicas),
+        ConditionType.DEGRADED: _degraded(state, record, keep, rejection, accepted),
+        ConditionType.DRIFTED: _drifted(record, keep),
+        ConditionType.STALLED: _stalled(state, desired, rejection),
     }
     generation = record.document.generation if record.document else 0
     return {kind: _dated(record, kind, found, generation, now) for kind, found in findings.items()}
@@ -80,31 +86,57 @@ def _accepted(record: ModelRecord, problems: Sequence[Problem], held: Sequence[H
     return Truth.TRUE, "Valid", f"generation {generation} is in force"
 
 
-def _fetched(record: ModelRecord, replicas: Sequence[Replica], rejection: Rejection | None) -> Finding:
+def _fetched(
+    state: State, record: ModelRecord, replicas: Sequence[Replica], rejection: Rejection | None
+) -> Finding:
     desired = record.desired
     if desired is None:
         return Truth.UNKNOWN, "NotWanted", "nothing is fetched for a model that is not wanted"
-    if rejection and rejection.reason in FETCH_REASONS:
+    if rejection and (rejection.fetching or rejection.reason in FETCH_REASONS):
         return Truth.FALSE, rejection.reason, rejection.message
-    if any(r.launch == desired.launch and r.phase is Phase.READY for r in replicas):
-        return Truth.TRUE, "Present", f"{desired.source.written} is on this machine"
+    ready = any(r.launch == desired.launch and r.phase is Phase.READY for r in replicas)
+    if ready or desired.launch in state.fetched:
+        return Truth.TRUE, "Present", f"{desired.source.written} is here and checked"
+    if record.name in state.fetching:
+        return Truth.FALSE, "Fetching", f"{desired.source.written} is being fetched and checked"
     return Truth.UNKNOWN, "NotChecked", f"{desired.source.written} has not been looked at yet"
 
 
-def _ready(record: ModelRecord, replicas: Sequence[Replica], keep: Replica | None) -> Finding:
+def _fits(state: State, desired: ModelSpec | None) -> Finding:
+    if desired is None:
+        return Truth.UNKNOWN, "NotWanted", "a model that is not wanted takes no memory"
+    if why := budget.obstacle(state, desired):
+        return Truth.FALSE, "SharesWeights" if budget.rival(state, desired) == why else "NeverFits", why
+    needed = budget.need(state, desired)
+    if not needed:
+        known = desired.launch in state.footprints
+        said = "it takes no memory of this machine, as far as its engine can tell"
+        return (Truth.TRUE, "Elsewhere", said) if known else (Truth.UNKNOWN, "NotKnown", "not looked at yet")
+    measured = bool(state.footprints.get(desired.launch, budget.UNKNOWN).measured)
+    source = "its file says" if desired.memory_bytes else "measured" if measured else "estimated"
+    taken = " and ".join(budget.sized(size, pool) for pool, size in needed.items())
+    return Truth.TRUE, "Fits", f"it takes {taken} ({source})"
+
+
+def _ready(
+    state: State, record: ModelRecord, replicas: Sequence[Replica], keep: Replica | None
+) -> Finding:
+    desired = record.desired
     if keep:
         return Truth.TRUE, "Serving", f"revision {keep.spec.revision} serves on replica {keep.id}"
-    if record.desired is None:
+    if desired is None:
         return (
             Truth.FALSE,
             "NotWanted",
             "its file says state: absent" if record.document else "its file is gone",
         )
     starting = any(replica.phase is Phase.STARTING for replica in replicas)
-    return Truth.FALSE, "Loading" if starting else "NotLoaded", unready(record, replicas)
+    resting = not desired.resident and not replicas and desired.launch in state.fetched
+    reason = "Loading" if starting else "OnDemand" if resting else "NotLoaded"
+    return Truth.FALSE, reason, unready(state, record, replicas)
 
 
-def _progressing(replicas: Sequence[Replica]) -> Finding:
+def _progressing(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> Finding:
     for phase, reason, verb in (
         (Phase.STARTING, "Loading", "loads"),
         (Phase.DRAINING, "Draining", "finishes its requests"),
@@ -113,13 +145,33 @@ def _progressing(replicas: Sequence[Replica]) -> Finding:
         for replica in replicas:
             if replica.phase is phase:
                 return Truth.TRUE, reason, f"revision {replica.spec.revision} {verb}: {replica.why}"
+    if record.name in state.fetching and record.desired is not None:
+        return Truth.TRUE, "Fetching", f"{record.desired.source.written} is being fetched and checked"
     return Truth.FALSE, "Settled", "nothing is under way"
 
 
+def _drifted(record: ModelRecord, keep: Replica | None) -> Finding:
+    running = keep.running if keep else None
+    if running and running.drift:
+        return Truth.TRUE, "Changed", running.drift
+    known = record.resolution
+    if known and record.desired and known.newest and known.newest != known.resolved:
+        said = f"{known.written} has a newer version; `update: {{apply: rollout}}` would take it"
+        return Truth.TRUE, "UpdateFound", said
+    return Truth.FALSE, "AsFetched", "what is loaded is what its source meant when it was fetched"
+
+
 def _degraded(
-    record: ModelRecord, keep: Replica | None, rejection: Rejection | None, accepted: Finding
+    state: State,
+    record: ModelRecord,
+    keep: Replica | None,
+    rejection: Rejection | None,
+    accepted: Finding,
 ) -> Finding:
     desired = record.desired
+    if desired and keep and keep.launch != desired.launch and (why := budget.obstacle(state, desired)):
+        said = f"revision {desired.revision} can not be loaded: {why}; still serving {keep.spec.revision}"
+        return Truth.TRUE, "NeverFits", said
     if desired and keep and keep.launch != desired.launch and rejection:
         return (
             Truth.TRUE,
@@ -133,10 +185,12 @@ def _degraded(
     return Truth.FALSE, "AsAsked", "it is as its file asks"
 
 
-def _stalled(rejection: Rejection | None) -> Finding:
+def _stalled(state: State, desired: ModelSpec | None, rejection: Rejection | None) -> Finding:
     if rejection and rejection.retry_at is None:
         fix = f"; fix: {rejection.fix}" if rejection.fix else ""
         return Truth.TRUE, rejection.reason, f"{rejection.message}{fix}; to try again: {WAY_OUT}"
+    if desired and (why := budget.obstacle(state, desired)):
+        return Truth.TRUE, "NeverFits", f"{why}; fix: {NO_ROOM_FIX}"
     if rejection:
         return Truth.FALSE, "Trying", "what failed is tried again by itself"
     return Truth.FALSE, "NothingFailed", "nothing that is asked for has failed"

@@ -1,39 +1,43 @@
 """What an event does to the state, and the facts it leaves behind."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from orchestrator.decide import source
 from orchestrator.decide.adopt import adopt
 from orchestrator.decide.backoff import STABLE_S, reject
 from orchestrator.decide.conditions import conditions
 from orchestrator.decide.lifecycle import Signal, move
-from orchestrator.values.action import Action, Drain, Load, Unload
+from orchestrator.decide.measure import measured
+from orchestrator.values.action import Action, CallOff, Drain, Fetch, Load, Remove, Unload
 from orchestrator.values.event import (
     ActionIssued,
     CatalogRead,
     Event,
+    Fetched,
+    FetchFailed,
     LeaseReturned,
+    MemoryRead,
     Observed,
     ReloadAsked,
+    Removed,
+    RemoveFailed,
     ReplicaLoaded,
     ReplicaLost,
     ReplicaUnloaded,
+    RequestWaits,
+    SourceMoved,
     UnloadFailed,
 )
 from orchestrator.values.fact import LifecycleFact, Severity
+from orchestrator.values.folded import Folded
 from orchestrator.values.fleet import Fleet, Phase, Replica, Running
 from orchestrator.values.state import ModelRecord, Rejection, State
 
 # A guess: long enough not to spin, short enough that nobody waits for memory.
 UNLOAD_RETRY_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    state: State
-    facts: tuple[LifecycleFact, ...] = ()
 
 
 def fold(state: State, event: Event) -> Folded:
@@ -48,6 +52,9 @@ def fold(state: State, event: Event) -> Folded:
             folded = Folded(_refreshed(after, touched, event.at), facts)
         case ActionIssued(at=at, action=action):
             folded = _issued(state, action, at)
+        case Fetched() | FetchFailed() | SourceMoved() | Removed() | RemoveFailed():
+            folded = source.fold(state, event)
+            folded = Folded(_refreshed(folded.state, [event.model], event.at), folded.facts)
         case ReplicaLoaded(replica=name):
             folded = _known(state, name, lambda replica: _loaded(state, replica, event))
         case ReplicaLost(replica=name):
@@ -58,11 +65,16 @@ def fold(state: State, event: Event) -> Folded:
             folded = _known(state, name, lambda replica: _unload_failed(state, replica, event))
         case Observed():
             folded = _observed(state, event)
-        case LeaseReturned():
-            folded = Folded(state)  # the plan reads the leases themselves
+        case MemoryRead():
+            after = replace(state, memory=event.memory)
+            folded = Folded(_refreshed(after, _unsure(state, after), event.at))
+        case LeaseReturned() | RequestWaits():
+            folded = Folded(state)  # the plan reads the demand itself
         case ReloadAsked(at=at):
             models = {name: replace(record, rejected={}) for name, record in state.models.items()}
-            folded = Folded(_refreshed(replace(state, models=models), state.models, at))
+            # What was checked is looked at again: somebody may have moved it.
+            again = replace(state, models=models, fetched=frozenset())
+            folded = Folded(_refreshed(again, state.models, at))
         case _:
             assert_never(event)
     return folded
@@ -85,6 +97,9 @@ def _issued(state: State, action: Action, at: datetime) -> Folded:
                 fleet=_with(state.fleet, replica),
             )
             fact = _fact(state, replica, at, "Loading", f"revision {spec.revision} loads: {action.why}")
+        case Fetch() | CallOff() | Remove():
+            folded = source.issued(state, action, at)
+            return Folded(_refreshed(folded.state, [action.model], at), folded.facts)
         case Drain() | Unload():
             if action.replica not in state.fleet.replicas:
                 strays = tuple(stray for stray in state.strays if stray[1] != action.replica)
@@ -92,6 +107,9 @@ def _issued(state: State, action: Action, at: datetime) -> Folded:
             signal = Signal.DRAIN if isinstance(action, Drain) else Signal.UNLOAD
             before = state.fleet.replicas[action.replica]
             replica = _moved(before, signal, at, why=action.why)
+            if isinstance(action, Drain):
+                replica = replace(replica, patient=action.patient)
+                state = replace(state, pressed_at=at) if action.pressed else state
             state = replace(state, fleet=_with(state.fleet, replica))
             reason = "Draining" if isinstance(action, Drain) else "Unloading"
             fact = _fact(state, replica, at, reason, f"revision {replica.spec.revision}: {action.why}")
@@ -109,6 +127,7 @@ def _loaded(state: State, replica: Replica, event: ReplicaLoaded) -> Folded:
     if record and record.desired:
         stable = replace(record, stable=replica.spec)
         state = replace(state, models={**state.models, record.name: stable})
+    state = measured(state, replica, event.running, load_s=event.load_s)
     took_s = (event.at - replica.since).total_seconds()
     text = f"revision {replica.spec.revision} is ready after {took_s:.2f} s"
     fact = _fact(state, after, event.at, "Ready", text)
@@ -119,7 +138,9 @@ def _lost(state: State, replica: Replica, event: ReplicaLost) -> Folded:
     after = _moved(replica, Signal.LOST, event.at)
     if after.phase is not Phase.GONE:
         return Folded(state)
-    state = replace(state, fleet=_without(state.fleet, replica.id))
+    state = replace(state, fleet=_without(state.fleet, replica.id), freed_at=event.at)
+    if replica.phase is Phase.STARTING:  # what would not load is checked again before the next try
+        state = replace(state, fetched=state.fetched - {replica.launch})
     record = state.models.get(replica.model)
     if record and replica.phase in (Phase.STARTING, Phase.READY):
         ready = replica.phase is Phase.READY
@@ -133,6 +154,7 @@ def _lost(state: State, replica: Replica, event: ReplicaLost) -> Folded:
                 message=event.message,
                 terminal=event.terminal,
                 fix=event.fix,
+                lasting=event.lasting,
                 failures=0,
                 first_at=event.at,
                 last_at=event.at,
@@ -147,7 +169,7 @@ def _lost(state: State, replica: Replica, event: ReplicaLost) -> Folded:
 
 
 def _unloaded(state: State, replica: Replica, at: datetime) -> Folded:
-    state = replace(state, fleet=_without(state.fleet, replica.id))
+    state = replace(state, fleet=_without(state.fleet, replica.id), freed_at=at)
     record = state.models.get(replica.model)
     if record and record.document is None and replica.model not in state.fleet.by_model():
         models = {name: kept for name, kept in state.models.items() if name != replica.model}
@@ -176,7 +198,11 @@ def _observed(state: State, event: Observed) -> Folded:
             continue  # no news, older than the replica, or the answer to our own action is still to come
         running = seen.get(replica.id)
         if running is not None:
+            drifted = running.drift != (replica.running.drift if replica.running else "")
             state = replace(state, fleet=_with(state.fleet, replace(replica, running=running)))
+            state = measured(state, replica, running)
+            if drifted:
+                state = _refreshed(state, [replica.model], event.at)
             continue
         lost = ReplicaLost(
             at=event.at,
@@ -228,6 +254,7 @@ def _refreshed(state: State, touched: Iterable[str], now: datetime) -> State:
         record = models[name]
         path = record.document.path if record.document else ""
         found = conditions(
+            state,
             record,
             by_model.get(name, []),
             [problem for problem in state.problems if problem.path == path],
@@ -236,6 +263,20 @@ def _refreshed(state: State, touched: Iterable[str], now: datetime) -> State:
         )
         models[name] = replace(record, conditions=found)
     return replace(state, models=models)
+
+
+def _unsure(before: State, after: State) -> list[str]:
+    """Return the models whose fit may be another now."""
+    if {n: p.most for n, p in before.memory.pools.items()} == {
+        n: p.most for n, p in after.memory.pools.items()
+    }:
+        waiting = {r.model for r in after.fleet.replicas.values() if r.phase is not Phase.READY}
+        return [name for name in after.models if name in waiting or not _is_ready(after, name)]
+    return list(after.models)
+
+
+def _is_ready(state: State, model: str) -> bool:
+    return any(r.model == model and r.phase is Phase.READY for r in state.fleet.replicas.values())
 
 
 def _moved(

@@ -1,11 +1,15 @@
 """Which replica of a model takes new requests, and the routing table that says so."""
 
 from collections.abc import Sequence
+from typing import Final
 
+from orchestrator.decide import budget
 from orchestrator.values.fleet import Phase, Replica
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import ModelRecord, State
+
+NO_ROOM_FIX: Final = "lower its context or parallel, choose a smaller quantisation, or unload other models"
 
 
 def serving(record: ModelRecord, replicas: Sequence[Replica]) -> Replica | None:
@@ -34,7 +38,7 @@ def routing_table(state: State, *, epoch: int) -> RoutingTable:
         desired = record.desired
         if desired is not None:
             replicas = by_model.get(record.name, [])
-            routes[record.name] = _route(record, desired, replicas)
+            routes[record.name] = _route(state, record, desired, replicas)
     default = state.catalog.default_policy
     return RoutingTable(
         epoch=epoch,
@@ -44,7 +48,7 @@ def routing_table(state: State, *, epoch: int) -> RoutingTable:
     )
 
 
-def _route(record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica]) -> Route:
+def _route(state: State, record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica]) -> Route:
     replica = serving(record, replicas)
     # The live fields come from the file in force, whichever revision serves.
     running = replica.running if replica else None
@@ -56,18 +60,22 @@ def _route(record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica])
         replica=replica.id if replica else None,
         revision=replica.spec.revision if replica else None,
         socket=running.socket if running else None,
-        unready="" if replica else unready(record, replicas),
-        stalled=replica is None and not replicas and stalled(record),
+        unready="" if replica else unready(state, record, replicas),
+        stalled=replica is None and not replicas and stalled(state, record),
+        on_demand=not desired.resident,
+        remote=desired.remote,
+        load_s=state.footprints.get(desired.launch, budget.UNKNOWN).load_s,
+        progress="" if replica else _progress(state, record, replicas),
     )
 
 
-def stalled(record: ModelRecord) -> bool:
+def stalled(state: State, record: ModelRecord) -> bool:
     """True where nothing that could serve the model will be tried again by itself."""
-    rejections = [record.rejected.get(spec.launch) for spec in (record.desired, record.stable) if spec]
-    return bool(rejections) and all(r is not None and r.retry_at is None for r in rejections)
+    specs = [spec for spec in (record.desired, record.stable) if spec]
+    return bool(specs) and all(_is_given_up(state, record, spec) for spec in specs)
 
 
-def unready(record: ModelRecord, replicas: Sequence[Replica]) -> str:
+def unready(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> str:
     """Return one sentence on why no replica is ready."""
     desired = record.desired
     if desired is None:
@@ -75,8 +83,29 @@ def unready(record: ModelRecord, replicas: Sequence[Replica]) -> str:
     rejection = record.rejected.get(desired.launch)
     if any(replica.phase is Phase.STARTING for replica in replicas):
         return "it is loading" + (f" again after: {rejection.message}" if rejection else "")
-    if rejection is None:
-        return "it is about to load"
-    if rejection.retry_at is None:
+    if rejection is not None and rejection.retry_at is None:
         return f"it was given up: {rejection.message}"
-    return f"it failed and is tried again at {rejection.retry_at:%H:%M:%S} UTC: {rejection.message}"
+    if record.name in state.fetching:
+        return f"{desired.source.written} is being fetched and checked"
+    if rejection is not None and rejection.retry_at is not None:
+        return f"it failed and is tried again at {rejection.retry_at:%H:%M:%S} UTC: {rejection.message}"
+    if why := budget.obstacle(state, desired):
+        return f"{why}; fix: {NO_ROOM_FIX}"
+    if replicas:
+        return f"it was unloaded: {replicas[-1].why}"
+    if desired.launch in state.fetched and not budget.fits(budget.need(state, desired), budget.free(state)):
+        return "it waits for memory that others hold"
+    return "it is about to load" if desired.resident else "it is loaded when a request asks for it"
+
+
+def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec) -> bool:
+    rejection = record.rejected.get(spec.launch)
+    if rejection is not None:
+        return rejection.retry_at is None
+    return bool(budget.obstacle(state, spec))
+
+
+def _progress(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> str:
+    if any(replica.phase is Phase.STARTING for replica in replicas):
+        return "loading"
+    return "fetching" if record.name in state.fetching else ""

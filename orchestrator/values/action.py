@@ -2,15 +2,28 @@
 
 from dataclasses import dataclass
 
+from orchestrator.values.memory import Footprint
 from orchestrator.values.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """Have the weights of `spec` on this machine, checked, and know how much memory it takes."""
+    """Have the weights of `spec` on this machine, checked, and know how much memory it takes.
+
+    `known` is what an earlier fetch of the same launch has found out.
+    """
 
     model: str
     spec: ModelSpec
+    why: str
+    known: Footprint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOff:
+    """End the fetch that is under way for `model`; what has arrived is kept."""
+
+    model: str
     why: str
 
 
@@ -39,12 +52,14 @@ class Drain:
     """Give `replica` no new request; its leases run on. State only: nothing is performed.
 
     `patient` drains have no deadline: memory is wanted, but not at the price of a request.
+    `pressed` ones make room for programs outside.
     """
 
     model: str
     replica: str
     why: str
     patient: bool = False
+    pressed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +72,4 @@ class Unload:
     why: str
 
 
-Action = Fetch | Load | Drain | Unload | Remove
+Action = Fetch | CallOff | Load | Drain | Unload | Remove

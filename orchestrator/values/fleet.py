@@ -54,7 +54,8 @@ class Replica:
 
     `spec` is what it was started from. `since` is the instant it came into
     its phase, `why` the reason it is there. `not_before` holds back the next
-    try to unload a replica that would not go.
+    try to unload a replica that would not go. A draining replica that is
+    `patient` has no drain deadline.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Replica:
     why: str = ""
     running: Running | None = None
     not_before: datetime | None = None
+    patient: bool = False
 
     @property
     def model(self) -> str:

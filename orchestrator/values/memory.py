@@ -57,18 +57,29 @@ class Footprint:
     `estimated` is an upper bound of the peak from the model file; `measured`
     the most that was seen of a ready replica, empty until one was. `load_s` is
     how long the last load took, without fetching and waiting, None until one
-    has ended. Both hold for `engine_version` only.
+    has ended. All hold for `engine_version` only. `exclusive` names something
+    that only one model can have in memory at a time, "" for nothing.
     """
 
-    estimated: Pools = NOTHING
-    measured: Pools = NOTHING
+    estimated: Pools = field(default_factory=lambda: NOTHING)
+    measured: Pools = field(default_factory=lambda: NOTHING)
     load_s: float | None = None
     engine_version: str = ""
+    exclusive: str = ""
 
     @property
     def peak(self) -> Pools:
         """What has to be free for it: as measured where it was, else as estimated."""
         return self.measured or self.estimated
+
+
+def highest(parts: Iterable[Pools]) -> dict[str, int]:
+    """Return the most of each pool."""
+    most: dict[str, int] = {}
+    for part in parts:
+        for pool, size in part.items():
+            most[pool] = max(most.get(pool, 0), size)
+    return most
 
 
 def added(parts: Iterable[Pools]) -> dict[str, int]:

@@ -21,7 +21,8 @@ class Rejection:
 
     `retry_at` None means never, until its file changes or somebody asks for a
     reload. `failures` counts since the last time it was stable, `first_at` is
-    the first of them.
+    the first of them. `lasting`: see ReplicaLost. `fetching` says that it
+    failed before anything was loaded.
     """
 
     revision: str
@@ -33,6 +34,8 @@ class Rejection:
     last_at: datetime
     retry_at: datetime | None
     fix: str = ""
+    lasting: bool = False
+    fetching: bool = False
 
     def blocks(self, now: datetime) -> bool:
         """True where the launch must not be tried at `now`."""
@@ -92,6 +95,8 @@ class State:
     (engine, replica). `footprints` are by launch. `fetched` are the launches
     whose weights this daemon has had checked, `fetching` those under way, by
     model; `removed` the absent models of which nothing is left to delete.
+    Memory that was given back after `freed_at` is free only once it has been
+    looked at; `pressed_at` is when a model last had to make room for programs outside.
     """
 
     boot: int = 0
@@ -108,3 +113,5 @@ class State:
     fetching: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     removing: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
+    freed_at: datetime | None = None
+    pressed_at: datetime | None = None

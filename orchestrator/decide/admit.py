@@ -1,0 +1,217 @@
+"""Which loads may start inside the memory budget, and who makes room for those that may not yet."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from orchestrator.decide import budget, evict
+from orchestrator.values.action import Drain, Load
+from orchestrator.values.demand import Demand
+from orchestrator.values.fleet import Phase, Replica
+from orchestrator.values.memory import Pools, added
+from orchestrator.values.settings import Limits
+from orchestrator.values.spec import ModelSpec
+from orchestrator.values.state import State
+
+# After programs outside have taken memory away, models that nobody waits for come back no sooner. A guess.
+CALM_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A load that the catalog or a request asks for.
+
+    `own` is the ready replica of the same model that it would replace, None
+    where nobody serves the model. `retried` says that it has failed before.
+    """
+
+    spec: ModelSpec
+    why: str
+    own: Replica | None
+    retried: bool
+    waits_since: datetime | None
+    priority: int
+
+    @property
+    def order(self) -> tuple[bool, bool, int, datetime, str]:
+        """Models that nobody serves first; of those resident ones, then by priority and arrival."""
+        since = self.waits_since or datetime.max.replace(tzinfo=None)
+        return (
+            self.own is not None,
+            not self.spec.resident,
+            -self.priority,
+            since.replace(tzinfo=None),
+            self.spec.name,
+        )
+
+
+@dataclass(slots=True)
+class _Books:
+    """What one pass has left to give. `left` is free now, `coming` what is being given back."""
+
+    left: dict[str, int]
+    coming: dict[str, int]
+    starts: int
+    drained: set[str]
+
+
+def admit(
+    state: State, candidates: Sequence[Candidate], demand: Demand, limits: Limits, now: datetime
+) -> Iterator[Load | Drain]:
+    """Yield the loads that fit now, and the drains that make room for those that do not fit yet.
+
+    What a load takes is set aside the moment it is issued; memory that was
+    given back counts once it has been looked at again. The first candidate
+    that has to wait for memory keeps what is free for itself, so that small
+    models cannot starve a big one.
+    """
+    books = _Books(
+        left=budget.free(state),
+        coming=_coming(state),
+        starts=max(0, limits.loads_at_once - _loads_under_way(state)),
+        drained=set(),
+    )
+    number = state.started
+    for candidate in sorted(candidates, key=lambda each: each.order):
+        if _kept_out(state, candidate, now):
+            continue
+        needed = budget.need(state, candidate.spec)
+        if needed and not budget.is_fresh(state):
+            _set_aside(books, needed)
+        elif budget.fits(needed, books.left):
+            _set_aside(books, needed)
+            if books.starts > 0:
+                books.starts -= 1
+                number += 1
+                yield Load(
+                    model=candidate.spec.name,
+                    replica=f"{candidate.spec.name}-{state.boot}.{number}",
+                    spec=candidate.spec,
+                    why=candidate.why,
+                )
+        else:
+            yield from _make_room(state, candidate, needed, books, demand, limits, now)
+
+
+def relieve(state: State, demand: Demand, now: datetime) -> Iterator[Drain]:
+    """Yield the drains that bring the replicas back under a budget that programs outside have made smaller."""
+    excess = budget.over(state)
+    if not excess:
+        return
+    coming = _coming(state)
+    still = {pool: size - coming.get(pool, 0) for pool, size in excess.items() if size > coming.get(pool, 0)}
+    if not still:
+        return
+    order = [r for r in evict.under_pressure(state, demand, now) if _frees(state, r, still)]
+    chosen = evict.enough(state, order, still, dict.fromkeys(still, 0))
+    for replica in order if chosen is None else chosen:
+        yield Drain(
+            model=replica.model,
+            replica=replica.id,
+            why="other programs take the memory that it needs",
+            patient=True,
+            pressed=True,
+        )
+
+
+def idle_ends(state: State, demand: Demand, now: datetime) -> Iterator[Drain]:
+    """Yield the drains of on-demand replicas that nobody has used for their `idle` time."""
+    for replica, at in idle_until(state, demand, now):
+        if at <= now and not demand.leases.get(replica.id, 0) and replica.model not in demand.waiting:
+            idle_s = (now - demand.idle_since.get(replica.id, replica.since)).total_seconds()
+            yield Drain(
+                model=replica.model, replica=replica.id, why=f"nobody has used it for {idle_s:.0f} s", patient=True
+            )
+
+
+def idle_until(state: State, demand: Demand, now: datetime) -> Iterator[tuple[Replica, datetime]]:
+    """Yield each ready on-demand replica with the instant at which its idle time may be over."""
+    for replica in state.fleet.replicas.values():
+        record = state.models.get(replica.model)
+        desired = record.desired if record else None
+        if replica.phase is not Phase.READY or desired is None or desired.resident:
+            continue
+        used = bool(demand.leases.get(replica.id, 0))
+        since = now if used else demand.idle_since.get(replica.id, replica.since)
+        yield replica, since + timedelta(seconds=desired.idle_s)
+
+
+def _make_room(  # noqa: PLR0913 (what a decision about one candidate looks at)
+    state: State,
+    candidate: Candidate,
+    needed: Pools,
+    books: _Books,
+    demand: Demand,
+    limits: Limits,
+    now: datetime,
+) -> Iterator[Drain]:
+    soon = added((books.left, books.coming))
+    if budget.fits(needed, soon):  # it is being given back already
+        _set_aside(books, needed)
+        return
+
+    def leaves(replica: Replica) -> datetime:
+        return evict.leaves_at(state, replica, demand, limits, now)
+
+    order = [
+        replica
+        for replica in evict.victims(state, demand, now, candidate.spec, leaves)
+        if replica.id not in books.drained and _frees(state, replica, needed)
+    ]
+    chosen = evict.enough(state, order, needed, soon)
+    # In place of its own old revision only as the last resort: nobody answers until it is loaded. One that
+    # has failed before is not tried again at that price.
+    if chosen is None and candidate.own is not None and not candidate.retried:
+        chosen = evict.enough(state, [*order, candidate.own], needed, soon)
+    if chosen is None:
+        if candidate.own is None:
+            _set_aside(books, needed)
+        return
+    for replica in chosen:
+        books.drained.add(replica.id)
+        for pool, size in budget.charge(state, replica).items():
+            books.coming[pool] = books.coming.get(pool, 0) + size
+        own = candidate.own is not None and replica.id == candidate.own.id
+        yield Drain(
+            model=replica.model,
+            replica=replica.id,
+            why=f"revision {candidate.spec.revision} takes its place: both do not fit into memory"
+            if own
+            else f"its memory is needed for '{candidate.spec.name}'",
+            patient=not own,
+        )
+    _set_aside(books, needed)
+
+
+def _kept_out(state: State, candidate: Candidate, now: datetime) -> bool:
+    if budget.obstacle(state, candidate.spec):
+        # Beside its own old revision it may not fit and yet fit in its place.
+        return True
+    pressed = state.pressed_at
+    calm = pressed is None or (now - pressed).total_seconds() >= CALM_S
+    return not calm and candidate.waits_since is None
+
+
+def _set_aside(books: _Books, needed: Pools) -> None:
+    for pool, size in needed.items():
+        books.left[pool] = books.left.get(pool, 0) - size
+
+
+def _frees(state: State, replica: Replica, needed: Mapping[str, int]) -> bool:
+    taken = budget.charge(state, replica)
+    return any(taken.get(pool, 0) > 0 for pool, size in needed.items() if size > 0)
+
+
+def _coming(state: State) -> dict[str, int]:
+    """Return what replicas that are on their way out will give back."""
+    leaving = (Phase.DRAINING, Phase.STOPPING)
+    return added(budget.charge(state, r) for r in state.fleet.replicas.values() if r.phase in leaving)
+
+
+def _loads_under_way(state: State) -> int:
+    # A load that was called off keeps its place until it is really gone.
+    return sum(
+        replica.phase is Phase.STARTING or (replica.phase is Phase.STOPPING and replica.running is None)
+        for replica in state.fleet.replicas.values()
+    )

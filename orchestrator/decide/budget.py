@@ -1,0 +1,141 @@
+"""The memory budget: what every replica is charged, what is free, and what can never fit."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from orchestrator.values.fleet import Phase, Replica
+from orchestrator.values.memory import NOTHING, RAM, Footprint, Pools, added, highest
+from orchestrator.values.spec import ModelSpec
+from orchestrator.values.state import State
+
+UNKNOWN: Final = Footprint()
+
+
+def need(state: State, spec: ModelSpec) -> Pools:
+    """Return what has to be free to load `spec`: what its file says, else the measured or estimated peak."""
+    peak = state.footprints.get(spec.launch, UNKNOWN).peak
+    if spec.memory_bytes is None:
+        return peak
+    # The figure of the file is for where its weights go: the GPU, where the estimate has them there.
+    main = max(peak, key=lambda pool: (pool != RAM, peak[pool]), default=RAM)
+    return {**peak, main: spec.memory_bytes}
+
+
+def charge(state: State, replica: Replica) -> Pools:
+    """Return what a replica counts for, from the moment its load is issued until it is gone."""
+    seen = replica.running.memory if replica.running else NOTHING
+    # What was measured replaces the estimate of a replica that is ready, not of one that still grows.
+    return highest((need(state, replica.spec), seen))
+
+
+def charged(state: State) -> dict[str, int]:
+    """Return what all replicas together count for."""
+    return added(charge(state, replica) for replica in state.fleet.replicas.values())
+
+
+def free(state: State) -> dict[str, int]:
+    """Return what is left of every pool for further loads; below 0 where the budget is exceeded."""
+    taken = charged(state)
+    return {name: pool.room - taken.get(name, 0) for name, pool in state.memory.pools.items()}
+
+
+def fits(needed: Pools, left: Pools) -> bool:
+    """Say whether there is room in every pool; a pool that does not exist has none."""
+    return all(size <= left.get(pool, 0) for pool, size in needed.items() if size > 0)
+
+
+def is_fresh(state: State) -> bool:
+    """Say whether the memory has been looked at since some was given back."""
+    at = state.memory.at
+    return at is not None and (state.freed_at is None or at >= state.freed_at)
+
+
+def over(state: State) -> dict[str, int]:
+    """Return by how much programs outside have made the budget too small, where replicas should give way.
+
+    Half of the reserve may be eaten first, so that small waves move nothing.
+    """
+    return {
+        name: -left
+        for name, left in free(state).items()
+        if left < 0 and -left > state.memory.pools[name].reserve // 2
+    }
+
+
+def obstacle(state: State, spec: ModelSpec) -> str:
+    """Return why `spec` can never be loaded as things are, with the figures; "" where it may fit.
+
+    Beside an on-demand model all resident ones have to fit; beside a resident
+    one those that are loaded already. Programs outside do not count here: they come and go.
+    """
+    needed = need(state, spec)
+    pools = state.memory.pools
+    for name, size in needed.items():
+        pool = pools.get(name)
+        if size > 0 and pool is not None and size > pool.most:
+            return f"it needs {sized(size, name)}, and {sized(pool.most, name)} is the whole budget"
+        if size > 0 and pool is None and state.memory.at is not None:
+            return f"it needs {sized(size, name)}, and there is no {name} here"
+    beside = {name: need(state, other) for name, other in _immovable(state, spec)}
+    taken = added(beside.values())
+    for name, size in needed.items():
+        pool = pools.get(name)
+        if pool is not None and size > 0 and size + taken.get(name, 0) > pool.most:
+            return (
+                f"it needs {sized(size, name)} beside {sized(taken[name], name)} of "
+                f"{_listed(beside)}, which stay loaded, and {sized(pool.most, name)} is the whole budget"
+            )
+    return rival(state, spec)
+
+
+def rival(state: State, spec: ModelSpec) -> str:
+    """Return why another model keeps `spec` from ever being loaded beside it; "" where none does."""
+    key = state.footprints.get(spec.launch, UNKNOWN).exclusive
+    if not key:
+        return ""
+    for name, record in sorted(state.models.items()):
+        other = record.desired
+        if name == spec.name or other is None:
+            continue
+        same = state.footprints.get(other.launch, UNKNOWN).exclusive == key
+        # The one that is loaded stays; of two that are not, the first by name is served.
+        if same and (_is_live(state, name) or (name < spec.name and not _is_live(state, spec.name))):
+            return (
+                f"model '{name}' has the same weights ({key}), and the engine holds them once only: "
+                "loading one would unload the other"
+            )
+    return ""
+
+
+def _immovable(state: State, spec: ModelSpec) -> Iterable[tuple[str, ModelSpec]]:
+    """Give the models that are not unloaded for the sake of `spec`."""
+    for name, record in state.models.items():
+        other = record.desired
+        if name != spec.name and other is not None and other.resident:
+            stays = not spec.resident or other.pinned or _is_live(state, name)
+            if stays:
+                yield name, other
+
+
+def _is_live(state: State, model: str) -> bool:
+    return any(
+        replica.model == model and replica.phase in (Phase.STARTING, Phase.READY)
+        for replica in state.fleet.replicas.values()
+    )
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))
+
+
+def sized(size: int, pool: str) -> str:
+    """Return an amount of one pool for people: `1.4 GiB of memory`."""
+    return f"{human(size)} of {'memory' if pool == RAM else pool}"
+
+
+def human(size: int) -> str:
+    """Return a size for people: `1.4 GiB`, `320 MiB`."""
+    gib, mib = 1024**3, 1024**2
+    if abs(size) >= gib:
+        return f"{size / gib:.1f} GiB"
+    return f"{size / mib:.0f} MiB" if abs(size) >= mib else f"{size / 1024:.0f} KiB"

@@ -1,0 +1,78 @@
+"""What to fetch, what to call off, and what to delete."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from orchestrator.values.action import CallOff, Fetch, Remove
+from orchestrator.values.settings import Limits
+from orchestrator.values.spec import ModelSpec, ModelState
+from orchestrator.values.state import ModelRecord, State
+
+# What lies on this machine, or nowhere: having it checked waits for no download.
+NEAR: Final = frozenset({"file", "demo", "name"})
+
+
+def fetches(
+    state: State, needed: Sequence[ModelSpec], limits: Limits, now: datetime
+) -> Iterator[Fetch | CallOff]:
+    """Yield the fetches that may start now and those under way that nobody needs any more.
+
+    Args:
+        state: as for `plan`.
+        needed: what is to be loaded sooner or later, and has not been fetched.
+        limits: downloads at once; what lies here already is bounded like loads.
+        now: the present instant.
+    """
+    wanted = {spec.name: spec for spec in needed}
+    for name, launch in state.fetching.items():
+        if name not in wanted or wanted[name].launch != launch:
+            why = "its file has changed" if name in wanted else "nothing asks for it any more"
+            yield CallOff(model=name, why=why)
+    room = {True: limits.loads_at_once, False: limits.fetches_at_once}
+    for name, launch in state.fetching.items():
+        known = wanted.get(name)
+        if known is not None and known.launch == launch:
+            room[known.source.scheme in NEAR] -= 1
+    for name, spec in sorted(wanted.items()):
+        if name in state.fetching or name in state.removing or blocked(state, spec, now):
+            continue
+        near = spec.source.scheme in NEAR
+        if room[near] > 0:
+            room[near] -= 1
+            yield Fetch(
+                model=name, spec=spec, why="its file asks for it", known=state.footprints.get(spec.launch)
+            )
+
+
+def removals(state: State) -> Iterator[Remove]:
+    """Yield what was fetched for models that are absent by word of their file, once nothing of them runs."""
+    running = {replica.model for replica in state.fleet.replicas.values()}
+    busy = running | state.fetching.keys() | state.removing | state.removed
+    for name, record in sorted(state.models.items()):
+        document = record.document
+        if name in busy or document is None or document.value.state is not ModelState.ABSENT:
+            continue
+        yield Remove(
+            model=name,
+            spec=record.resolve(document.value),
+            keep=tuple(kept(state, name)),
+            why="its file says state: absent",
+        )
+
+
+def kept(state: State, absent: str) -> Iterator[ModelSpec]:
+    """Yield every spec whose weights must stay when those of the model `absent` are deleted."""
+    for name, record in sorted(state.models.items()):
+        if name == absent:
+            continue
+        yield from (spec for spec in (record.desired, record.stable) if spec is not None)
+    for replica in state.fleet.replicas.values():
+        if replica.model != absent:
+            yield replica.spec
+
+
+def blocked(state: State, spec: ModelSpec, now: datetime) -> bool:
+    """Say whether a launch was rejected and its next try is not due."""
+    rejection = state.models.get(spec.name, ModelRecord(name=spec.name)).rejected.get(spec.launch)
+    return rejection is not None and rejection.blocks(now)
