@@ -19,7 +19,8 @@ from benchmarks.random_gguf import MEMORY_BOUND, TINY
 from benchmarks.worker import Served, Streamed, cached_model, complete, worker
 from orchestrator.workers.context import Context
 from orchestrator.workers.llama_cpp import Model
-from orchestrator.workers.sampling import SamplingParams, make_sampler
+from orchestrator.workers.params import SamplingParams
+from orchestrator.workers.sampling import make_sampler
 from orchestrator.workers.stops import TextFlow
 
 CLIENTS = 8

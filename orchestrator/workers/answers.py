@@ -54,7 +54,7 @@ class Answer:
         inner = f'{{"content":{quoted}}}' if self.chat else quoted
         return f"{self._head}{self._middle}{inner}{self._tail}".encode()
 
-    def closing(self, work: Generation, finish: str, *, usage: bool) -> bytes:
+    def closing(self, work: Generation[Any], finish: str, *, usage: bool) -> bytes:
         """Return the chunks that end a stream."""
         inner = _LAST if self.chat else '""'
         chunk = f'{self._head}{self._middle}{inner},"logprobs":null,"finish_reason":"{finish}"}}]}}\n\n'
@@ -62,7 +62,7 @@ class Answer:
         last = f"{self._head}],{counts}\n\n" if usage else ""
         return chunk.encode() + last.encode() + DONE
 
-    def whole(self, work: Generation, text: str, finish: str) -> dict[str, Any]:
+    def whole(self, work: Generation[Any], text: str, finish: str) -> dict[str, Any]:
         """Return the answer in one piece."""
         said: dict[str, Any] = (
             {"message": {"role": "assistant", "content": text, "refusal": None}}
@@ -78,7 +78,7 @@ class Answer:
         } | usage_of(work)
 
 
-def usage_of(work: Generation) -> dict[str, Any]:
+def usage_of(work: Generation[Any]) -> dict[str, Any]:
     """Return `usage`, and llama-server's `timings`. The token that ends an answer is not counted."""
     prompt, generated = len(work.prompt), work.generated
     decode_s = work.last_token_s - work.first_token_s

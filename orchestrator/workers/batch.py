@@ -5,15 +5,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Final
 
 from orchestrator.workers.context import Context, DecodeFailed
 from orchestrator.workers.embed import Embedder
+from orchestrator.workers.inbox import Inbox, Vital
 from orchestrator.workers.llama_cpp import Model
 from orchestrator.workers.pace import Pace
-from orchestrator.workers.sampling import NoToken
+from orchestrator.workers.sampling import NoToken, Sampler
 from orchestrator.workers.slots import Slots
 from orchestrator.workers.work import Embedding, Finish, Generation, Progress, Work
 
@@ -21,20 +20,6 @@ LOG = logging.getLogger(__name__)
 BATCH_TOKENS: Final = 512  # llama.cpp's own default of a physical batch
 # Refused decodes in a row after which the process gives up and leaves it to a fresh one. A guess.
 FAILURES_ALLOWED: Final = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vital:
-    """`progress_age_ms` is the time since the last step or idle moment: a stuck decode lets it grow."""
-
-    active: int
-    queued: int
-    steps: int
-    progress_age_ms: float
-
-
-class QueueFull(Exception):
-    """Too many requests wait already."""
 
 
 class Batch:
@@ -61,19 +46,15 @@ class Batch:
         self._embedder = embedder
         self._deliver = deliver
         self._broken = broken
-        self._queue_limit = queue_limit + parallel
         self._slots = Slots(cells=cells, sequences=context.sequences, active_limit=parallel)
         self._pace = Pace(context.batch)
-        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
-        self._live: set[Work] = set()
-        self._waiting: deque[Generation] = deque()
-        self._active: list[Generation] = []
+        self._inbox = Inbox(queue_limit + parallel)
+        self._waiting: deque[Generation[Sampler]] = deque()
+        self._active: list[Generation[Sampler]] = []
         self._embedding: deque[Embedding] = deque()
         self._news: list[Progress] = []
         self._failures = 0
         self._steps = 0
-        self._beat_s = time.monotonic()
-        self._idle = True
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="batch", daemon=True)
         self._thread.start()
@@ -86,32 +67,25 @@ class Batch:
         Raises:
             QueueFull: the work is not taken.
         """
-        if len(self._live) >= self._queue_limit:
-            raise QueueFull
-        self._live.add(work)
-        self._inbox.put(work)
+        self._inbox.submit(work)
 
     def cancel(self, work: Work) -> None:
         """Have its decoding end with the step under way; no end of it will be delivered."""
-        work.cancelled = True
-        self._inbox.put(work)
+        self._inbox.cancel(work)
 
     def vital(self) -> Vital:
         """Return how the thread is doing."""
-        active = len(self._active) + len(self._embedding)
-        age_s = 0.0 if self._idle else time.monotonic() - self._beat_s
-        queued = max(len(self._live) - active, 0)
-        return Vital(active=active, queued=queued, steps=self._steps, progress_age_ms=round(age_s * 1e3, 1))
+        return self._inbox.vital(active=len(self._active) + len(self._embedding), steps=self._steps)
 
     @property
     def empty(self) -> bool:
         """True where nothing is left to do."""
-        return not self._live
+        return self._inbox.empty
 
     def close(self) -> None:
         """End the thread after the step under way; what is left undone stays so."""
         self._closing = True
-        self._inbox.put(None)
+        self._inbox.wake()
         self._thread.join()
 
     # Everything below runs on the batch thread.
@@ -124,7 +98,7 @@ class Batch:
                 self._embed()
                 if self._active:
                     self._step()
-                self._beat_s = time.monotonic()
+                self._inbox.beat()
                 if self._news:
                     news, self._news = self._news, []
                     self._deliver(news)
@@ -134,28 +108,17 @@ class Batch:
 
     def _take_in(self) -> None:
         idle = not (self._active or self._waiting or self._embedding)
-        try:
-            while True:
-                self._idle = idle
-                work = self._inbox.get(block=idle)
-                if idle:
-                    self._beat_s = time.monotonic()
-                self._idle = idle = False
-                if work is None:
-                    continue
-                if work.cancelled:
-                    self._drop(work)
-                elif isinstance(work, Generation):
-                    self._waiting.append(work)
-                else:
-                    self._embedding.append(work)
-        except Empty:
-            pass
+        for work in self._inbox.take(idle=idle):
+            if work.cancelled:
+                self._drop(work)
+            elif isinstance(work, Generation):
+                self._waiting.append(work)
+            else:
+                self._embedding.append(work)
 
     def _drop(self, work: Work) -> None:
-        if work not in self._live:
+        if not self._inbox.forget(work):
             return  # it ended before its cancellation came
-        self._live.discard(work)
         if isinstance(work, Embedding):
             if work in self._embedding:
                 self._embedding.remove(work)
@@ -190,7 +153,7 @@ class Batch:
     def _step(self) -> None:
         """Decode one token of every answer, and in what room is left a part of the prompts."""
         context = self._context
-        prefilling: list[Generation] = []
+        prefilling: list[Generation[Sampler]] = []
         for work in self._active:
             if work.first_token_s:
                 work.row = self._add(work, 1)
@@ -216,7 +179,7 @@ class Batch:
         for work in ended:
             self._retire(work)
 
-    def _add(self, work: Generation, count: int) -> int:
+    def _add(self, work: Generation[Sampler], count: int) -> int:
         """Put the next tokens into the batch; return the row of the logits to come, -1 for none."""
         slot = work.slot
         if slot is None:
@@ -227,12 +190,12 @@ class Batch:
         slot.tokens += tokens
         return row if complete else -1
 
-    def _advance(self, work: Generation, now_s: float) -> bool:
+    def _advance(self, work: Generation[Sampler], now_s: float) -> bool:
         """Take the next token of an answer; return whether that was the end."""
         try:
             token = work.sampler.sample(self._context, work.row)
         except NoToken as error:
-            self._live.discard(work)
+            self._inbox.forget(work)
             work.sampler.close()
             self._news.append(Progress(work, ended=True, error=str(error)))
             return True
@@ -258,12 +221,12 @@ class Batch:
         work.pending = [token]
         return False
 
-    def _end(self, work: Generation, text: str, finish: Finish) -> None:
-        self._live.discard(work)
+    def _end(self, work: Generation[Sampler], text: str, finish: Finish) -> None:
+        self._inbox.forget(work)
         work.sampler.close()
         self._news.append(Progress(work, text, ended=True, finish=finish))
 
-    def _retire(self, work: Generation) -> None:
+    def _retire(self, work: Generation[Sampler]) -> None:
         self._active.remove(work)
         if work.slot is not None:
             self._slots.release(work.slot)
@@ -275,7 +238,7 @@ class Batch:
         for slot in self._slots.all:
             self._slots.forget(slot)
         for work in self._active:
-            self._live.discard(work)
+            self._inbox.forget(work)
             work.sampler.close()
             self._news.append(Progress(work, ended=True, error=f"decoding failed: {cause}"))
         self._active.clear()
@@ -298,4 +261,4 @@ class Batch:
                 return
             self._news.append(Progress(work, ended=True))
         self._embedding.popleft()
-        self._live.discard(work)
+        self._inbox.forget(work)

@@ -5,6 +5,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,8 @@ from orchestrator.workers.context import Context, DecodeFailed
 from orchestrator.workers.embed import Embedder
 from orchestrator.workers.frames import FailureKind, Launch
 from orchestrator.workers.llama_cpp import LoadRefused, Model
-from orchestrator.workers.prepare import Preparer
+from orchestrator.workers.prepare import Preparer, Runtime
+from orchestrator.workers.sampling import make_sampler
 from orchestrator.workers.service import Service
 from orchestrator.workers.template import ChatTemplate, TemplateRefused
 
@@ -49,9 +51,8 @@ def load(
     template = ChatTemplate(model.chat_template, bos=model.bos_text, eos=model.eos_text)
     if launch.warm:
         _warm(context, template)
-    service = Service(
-        launch.model, Preparer(model, template, name=launch.model, context=launch.context), loop
-    )
+    runtime = Runtime(vocabulary=model, template=template, make_sampler=partial(make_sampler, model))
+    service = Service(launch.model, Preparer(runtime, name=launch.model, context=launch.context), loop)
     batch = Batch(
         model,
         context,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.workers.fields import BadRequest, Fields
-from orchestrator.workers.grammar import JSON_OBJECT, SchemaRefused, grammar_of
-from orchestrator.workers.sampling import SamplingParams
+from orchestrator.workers.params import SamplingParams
 
 _ROLES: Final = {
     "system": "system",
@@ -252,6 +251,9 @@ def _grammar(fields: Fields) -> str:
         )
     if kind == "text":
         return ""
+    # Imported here because it loads llama.cpp, which other runtimes do without.
+    from orchestrator.workers.grammar import JSON_OBJECT, SchemaRefused, grammar_of  # noqa: PLC0415
+
     if kind == "json_object":
         return JSON_OBJECT
     described = wanted.get("json_schema")

@@ -1,12 +1,13 @@
 """From a request's bytes to work that fits: read, render, tokenise, check against the context."""
 
 import time
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from orchestrator.workers.answers import Answer
-from orchestrator.workers.fields import BadRequest
-from orchestrator.workers.llama_cpp import Model
+from orchestrator.workers.fields import BadRequest, Fields
 from orchestrator.workers.openai import (
     EmbeddingRequest,
     Options,
@@ -15,10 +16,10 @@ from orchestrator.workers.openai import (
     read_completion,
     read_embedding,
 )
-from orchestrator.workers.sampling import GrammarRefused, make_sampler
+from orchestrator.workers.params import GrammarRefused, SamplingParams
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.template import ChatTemplate, TemplateRefused
-from orchestrator.workers.work import Embedding, Generation, Work
+from orchestrator.workers.work import Closable, Embedding, Generation, Work
 
 _LONG_TEXT: Final = 65_536  # shorter ones are read in milliseconds
 
@@ -39,12 +40,45 @@ class Prepared:
             self.work.sampler.close()
 
 
+class Vocabulary(Protocol):
+    """What a loaded model knows of text. Safe to use from several threads at once."""
+
+    n_vocab: int
+
+    @property
+    def longest_piece(self) -> int:
+        """The most bytes that one token of a text stands for."""
+
+    @property
+    def bos_text(self) -> str:
+        """The text of the token in front of everything, as chat templates write it; "" for none."""
+
+    def tokenize(self, text: str, *, add_bos: bool) -> list[int]:
+        """Return the tokens of `text`, control tokens written in it recognised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a request is prepared for.
+
+    `make_sampler` may raise GrammarRefused. `lacks` says, by path or by field of a body, why this runtime
+    cannot do what others can.
+    """
+
+    vocabulary: Vocabulary
+    template: ChatTemplate
+    make_sampler: Callable[[SamplingParams, list[int]], Closable]
+    lacks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
 class Preparer:
     """Safe to use from several threads at once."""
 
-    def __init__(self, model: Model, template: ChatTemplate, *, name: str, context: int) -> None:
-        self._model = model
-        self._template = template
+    def __init__(self, runtime: Runtime, *, name: str, context: int) -> None:
+        self._model = runtime.vocabulary
+        self._template = runtime.template
+        self._make_sampler = runtime.make_sampler
+        self._lacks = runtime.lacks
         self._name = name
         self._context = context
 
@@ -56,6 +90,7 @@ class Preparer:
         """
         arrived_s = time.monotonic()
         fields = read_body(body)
+        self._check_lacks(path, fields)
         if path == "/v1/embeddings":
             return self._embedding(read_embedding(fields))
         if path == "/v1/chat/completions":
@@ -65,6 +100,13 @@ class Preparer:
         completion = read_completion(fields)
         prompt = self._tokens(completion.prompt, "prompt")
         return self._generation(prompt, completion.options, chat=False, param="prompt", arrived_s=arrived_s)
+
+    def _check_lacks(self, path: str, fields: Fields) -> None:
+        for name, why in self._lacks.items():
+            if path == name:
+                raise BadRequest(why, code="unsupported_endpoint")
+            if fields.get(name) not in (None, {"type": "text"}):
+                raise BadRequest(why, param=name, code="unsupported_parameter")
 
     def _chat_tokens(self, messages: Any) -> list[int]:  # noqa: ANN401 (a sequence of mappings)
         try:
@@ -96,7 +138,7 @@ class Preparer:
         if unknown:
             raise BadRequest(f"logit_bias: this model has no token {unknown[0]}", param="logit_bias")
         try:
-            sampler = make_sampler(self._model, options.sampling, prompt)
+            sampler = self._make_sampler(options.sampling, prompt)
         except GrammarRefused as error:
             raise BadRequest(str(error), param="response_format", code="unsupported_schema") from error
         work = Generation(

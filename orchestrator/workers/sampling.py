@@ -4,13 +4,11 @@ import codecs
 import ctypes
 import time
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol
 
 from orchestrator.workers.context import Context
 from orchestrator.workers.llama_cpp import FAST, LOG, C, Model
+from orchestrator.workers.params import GrammarRefused, SamplingParams
 
 FAST.llama_sampler_sample.argtypes = C.llama_sampler_sample.argtypes
 FAST.llama_sampler_sample.restype = C.llama_sampler_sample.restype
@@ -24,30 +22,6 @@ _CHOICE_S = 0.5
 _OVERTIME_S = 3.0
 # Up to this vocabulary choosing is a matter of microseconds, and not worth giving up the interpreter lock.
 _SMALL_VOCAB = 16_384
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingParams:
-    """How to choose; the defaults are llama.cpp's own. `temperature` 0 takes the likeliest token.
-
-    `seed` None draws one. `bias` adds to the logits of single tokens. `grammar` is GBNF text, "" for none.
-    """
-
-    temperature: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    seed: int | None = None
-    bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
-    ignore_eos: bool = False
-    grammar: str = ""
-
-
-class GrammarRefused(Exception):
-    """llama.cpp cannot read the grammar."""
 
 
 class NoToken(Exception):

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
 from orchestrator.workers import answers
 from orchestrator.workers.answers import dump
-from orchestrator.workers.batch import Batch, QueueFull
 from orchestrator.workers.fields import BadRequest
+from orchestrator.workers.inbox import QueueFull, Vital
 from orchestrator.workers.prepare import Prepared, Preparer
 from orchestrator.workers.wire import Exchange
 from orchestrator.workers.work import Embedding, Generation, Progress, Work
@@ -18,6 +18,23 @@ from orchestrator.workers.work import Embedding, Generation, Progress, Work
 _INLINE_BYTES: Final = 65_536
 _RETRY_AFTER: Final = "retry-after: 1\r\n"
 _PATHS: Final = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
+
+
+class Batch(Protocol):
+    """A thread that does work; it says what comes of it through `Service.deliver`."""
+
+    def submit(self, work: Work) -> None:
+        """Have it done.
+
+        Raises:
+            QueueFull: too much waits already.
+        """
+
+    def cancel(self, work: Work) -> None:
+        """Have it end with the step under way."""
+
+    def vital(self) -> Vital:
+        """Return how the thread is doing."""
 
 
 @dataclass(slots=True)
@@ -156,7 +173,7 @@ class Service:
         reply.exchange.answer(200, dump(content))
 
 
-def _send(reply: Reply, work: Generation, text: str, last: Progress) -> None:
+def _send(reply: Reply, work: Generation[Any], text: str, last: Progress) -> None:
     """Send what is new of an answer, or keep it until the answer is whole."""
     exchange, prepared = reply.exchange, reply.prepared
     answer = prepared.answer

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
 
-from orchestrator.workers.sampling import Sampler
 from orchestrator.workers.slots import Slot
 from orchestrator.workers.stops import TextFlow
 
@@ -16,17 +16,27 @@ class Finish(StrEnum):
     LENGTH = "length"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Generation:
-    """One answer to be generated. The batch thread owns it from `submit` until its last `Progress`.
+class Closable(Protocol):
+    """What chooses the tokens of one answer, as far as everybody needs to know it."""
 
-    `prompt` is never empty; prompt and `max_tokens` together fit into the context. Instants are seconds of
-    the monotonic clock, 0 for not yet.
+    def close(self) -> None:
+        """Free it; not to be used again."""
+
+
+S = TypeVar("S", bound=Closable)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Generation(Generic[S]):
+    """One answer to be generated, by a runtime whose samplers are of type S.
+
+    The batch thread owns it from `submit` until its last `Progress`. `prompt` is never empty; prompt and
+    `max_tokens` together fit into the context. Instants are seconds of the monotonic clock, 0 for not yet.
     """
 
     prompt: list[int]
     max_tokens: int
-    sampler: Sampler
+    sampler: S
     text: TextFlow
     arrived_s: float
     admitted_s: float = 0.0
@@ -49,7 +59,7 @@ class Embedding:
     cancelled: bool = False
 
 
-Work = Generation | Embedding
+Work = Generation[Any] | Embedding
 
 
 @dataclass(frozen=True, slots=True)

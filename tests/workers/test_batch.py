@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.workers.batch import FAILURES_ALLOWED, Batch, QueueFull
+from orchestrator.workers.batch import FAILURES_ALLOWED, Batch
 from orchestrator.workers.context import Context, DecodeFailed
 from orchestrator.workers.embed import Embedder
+from orchestrator.workers.inbox import QueueFull
 from orchestrator.workers.llama_cpp import Model
-from orchestrator.workers.sampling import SamplingParams, make_sampler
+from orchestrator.workers.params import SamplingParams
+from orchestrator.workers.sampling import Sampler, make_sampler
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.work import Embedding, Generation, Progress, Work
 
@@ -65,7 +67,7 @@ class Bench:
                     self.ends[progress.work] = progress
             self.news.notify_all()
 
-    def generation(self, prompt: str = "hello", tokens: int = 10) -> Generation:
+    def generation(self, prompt: str = "hello", tokens: int = 10) -> Generation[Sampler]:
         ids = self.model.tokenize(prompt, add_bos=True)
         params = SamplingParams(temperature=0, ignore_eos=True)
         return Generation(
@@ -76,7 +78,7 @@ class Bench:
             arrived_s=time.monotonic(),
         )
 
-    def submitted(self, prompt: str = "hello", tokens: int = 10) -> Generation:
+    def submitted(self, prompt: str = "hello", tokens: int = 10) -> Generation[Sampler]:
         work = self.generation(prompt, tokens)
         self.batch.submit(work)
         return work
