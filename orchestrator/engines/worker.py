@@ -18,6 +18,7 @@ from orchestrator.engines.sockets import RuntimeFolder, remove
 from orchestrator.engines.sources import path_of
 from orchestrator.errors import (
     EngineError,
+    EngineUnavailable,
     LoadFailed,
     LoadTimedOut,
     ReplicaDied,
@@ -42,22 +43,31 @@ _REFUSALS: Final[Mapping[FailureKind, tuple[type[EngineError], str]]] = MappingP
     {
         FailureKind.NOT_FOUND: (SourceNotFound, "correct the path, or put the file there"),
         FailureKind.CORRUPT: (SourceCorrupt, "get the file again, and pin its sha256"),
-        FailureKind.UNKNOWN_ARCHITECTURE: (SourceCorrupt, "use a newer llama-cpp-python, or another model"),
+        FailureKind.UNKNOWN_ARCHITECTURE: (SourceCorrupt, "use a newer {package}, or another model"),
         FailureKind.OUT_OF_MEMORY: (LoadFailed, "lower `context` or `parallel`, or unload other models"),
+        FailureKind.UNAVAILABLE: (EngineUnavailable, "{install}"),
         FailureKind.FAILED: (LoadFailed, "the daemon's log at level debug has all that the worker said"),
     }
 )
+_OF_SOURCES: Final = frozenset({SourceNotFound, SourceCorrupt})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """What all workers of one engine share."""
+    """What all workers of one engine share.
+
+    `loads_with` is the worker's runtime, `package` what that stands on, and `install` the command that
+    brings it.
+    """
 
     argv: tuple[str, ...]
     runtime: RuntimeFolder
     threads: int | None
     load_deadline_s: float
     hang_deadline_s: float
+    loads_with: str = "llama-cpp"
+    package: str = "llama-cpp-python"
+    install: str = "python -m pip install --force-reinstall llama-cpp-python"
 
 
 class Worker:
@@ -165,6 +175,7 @@ class Worker:
             parallel=self.spec.parallel,
             socket=str(self.socket),
             threads=self._place.threads,
+            runtime=self._place.loads_with,
         )
         return Command(
             argv=self._place.argv,
@@ -197,8 +208,9 @@ class Worker:
     def _refusal(self, report: Failed, path: Path) -> EngineError:
         leaf, fix = _REFUSALS[report.kind]
         said = self._redact(report.message, path)
-        what = said if leaf is LoadFailed else f"source '{self.spec.source.written}': {said}"
-        return leaf(what, where=self.spec.name, fix=fix)
+        what = f"source '{self.spec.source.written}': {said}" if leaf in _OF_SOURCES else said
+        known = fix.format(package=self._place.package, install=self._place.install)
+        return leaf(what, where=self.spec.name, fix=known)
 
     async def _stillborn(self) -> LoadFailed:
         """Return why the process is gone before it was ready."""

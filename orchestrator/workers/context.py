@@ -3,8 +3,8 @@
 import ctypes
 from collections.abc import Sequence
 
-from orchestrator.workers.frames import FailureKind
-from orchestrator.workers.llama_cpp import FAST, LOG, C, LoadRefused, Model, logged_cause
+from orchestrator.workers.frames import FailureKind, LoadRefused
+from orchestrator.workers.llama_cpp import FAST, LOG, C, Model, logged_cause
 
 FAST.llama_memory_seq_rm.argtypes = C.llama_memory_seq_rm.argtypes
 FAST.llama_memory_seq_rm.restype = C.llama_memory_seq_rm.restype

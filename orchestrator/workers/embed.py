@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from orchestrator.workers.context import Context, DecodeFailed
-from orchestrator.workers.llama_cpp import LoadRefused, Model
+from orchestrator.workers.frames import LoadRefused
+from orchestrator.workers.llama_cpp import Model
 
 _SEQUENCES = 16
 _LEAST_CELLS = 512

@@ -12,8 +12,8 @@ from typing import Final
 from orchestrator.workers.batch import BATCH_TOKENS, Batch
 from orchestrator.workers.context import Context, DecodeFailed
 from orchestrator.workers.embed import Embedder
-from orchestrator.workers.frames import FailureKind, Launch
-from orchestrator.workers.llama_cpp import LoadRefused, Model
+from orchestrator.workers.frames import FailureKind, Launch, LoadRefused
+from orchestrator.workers.llama_cpp import Model
 from orchestrator.workers.prepare import Preparer, Runtime
 from orchestrator.workers.sampling import make_sampler
 from orchestrator.workers.service import Service

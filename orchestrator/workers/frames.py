@@ -18,9 +18,10 @@ EXIT_BROKEN = 5  # decoding failed again and again; a fresh process may do bette
 class Launch:
     """What a child shall serve.
 
-    `model` is the name put into every answer, `path` the GGUF file, `context` the tokens of one request,
-    `parallel` the requests decoded at once, `socket` the Unix socket to bind. `threads` None means the
-    physical cores, or what ORCHESTRATOR_WORKER_THREADS says. `warm` asks for one decode before `Ready`.
+    `model` is the name put into every answer, `path` the GGUF file (for mlx the folder), `context` the tokens
+    of one request, `parallel` the requests decoded at once, `socket` the Unix socket to bind. `threads` None
+    means the physical cores, or what ORCHESTRATOR_WORKER_THREADS says. `warm` asks for one decode before
+    `Ready`. `runtime` is "llama-cpp" or "mlx".
     """
 
     model: str
@@ -30,6 +31,7 @@ class Launch:
     socket: str
     threads: int | None = None
     warm: bool = True
+    runtime: str = "llama-cpp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class FailureKind(StrEnum):
     CORRUPT = "corrupt"
     UNKNOWN_ARCHITECTURE = "unknown_architecture"
     OUT_OF_MEMORY = "out_of_memory"
+    UNAVAILABLE = "unavailable"  # the runtime is not installed, or does not work on this machine
     FAILED = "failed"
 
 
@@ -58,6 +61,14 @@ class Failed:
 
     kind: FailureKind
     message: str
+
+
+class LoadRefused(Exception):
+    """The model will not load; `kind` for programs, the text for people."""
+
+    def __init__(self, kind: FailureKind, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
 
 
 def encode_launch(launch: Launch) -> bytes:

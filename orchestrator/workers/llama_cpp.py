@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator.workers.frames import FailureKind
+from orchestrator.workers.frames import FailureKind, LoadRefused
 
 
 def bindings(name: str) -> Any:  # noqa: ANN401 (untyped modules)
@@ -42,14 +42,6 @@ FAST.llama_token_to_piece.restype = C.llama_token_to_piece.restype
 _WARNING, _CONT = 3, 5  # ggml_log_level; CONT goes on with the line before
 _KEPT_LINES = 200
 _MAGIC = b"GGUF"
-
-
-class LoadRefused(Exception):
-    """The model will not load; `kind` for programs, the text for people."""
-
-    def __init__(self, kind: FailureKind, what: str) -> None:
-        super().__init__(what)
-        self.kind = kind
 
 
 class _Log:

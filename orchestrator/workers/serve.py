@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import faulthandler
+import importlib
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from orchestrator.workers.frames import (
     Failed,
     FailureKind,
     Launch,
+    LoadRefused,
     Ready,
     decode_launch,
     encode_report,
@@ -34,6 +36,11 @@ GRACE_S: Final = 5.0
 # decode of 0.1 ms whenever the event loop happens to be busy.
 _SWITCH_S: Final = 0.0005
 _MOST_SEQUENCES: Final = 64
+# What a launch may ask for: the module that loads it, and the package that the module stands on.
+RUNTIMES: Final = {
+    "llama-cpp": ("orchestrator.workers.engine", "llama-cpp-python"),
+    "mlx": ("orchestrator.workers.mlx_engine", "mlx-lm"),
+}
 
 
 def main() -> None:
@@ -46,7 +53,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(_SWITCH_S)
     try:
-        launch = decode_launch(read_line(0))
+        launch = _read_launch()
     except ValueError as error:
         sys.stderr.write(f"{error}\nThis program is started by the daemon; see `orchestrator run --help`.\n")
         os._exit(2)
@@ -57,16 +64,27 @@ def main() -> None:
     os._exit(code)
 
 
+def _read_launch() -> Launch:
+    """Read what the parent wants.
+
+    Raises:
+        ValueError: it is not a launch frame, or one for another version of this program.
+    """
+    launch = decode_launch(read_line(0))
+    if launch.runtime not in RUNTIMES:
+        raise ValueError(f"there is no runtime {launch.runtime!r}")
+    return launch
+
+
 async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
     """Serve until SIGTERM; return the exit status."""
-    # Imported here so that a missing or broken llama-cpp-python is reported like any other failure.
+    module, package = RUNTIMES[launch.runtime]
+    # Imported here so that a missing or broken runtime is reported like any other failure.
     try:
-        from orchestrator.workers.engine import load  # noqa: PLC0415
-        from orchestrator.workers.llama_cpp import LoadRefused  # noqa: PLC0415
+        load = importlib.import_module(module).load
     except (ImportError, OSError, RuntimeError) as error:
-        _report(
-            report_fd, Failed(kind=FailureKind.FAILED, message=f"llama-cpp-python does not work: {error}")
-        )
+        message = f"{package} does not work: {error}"
+        _report(report_fd, Failed(kind=FailureKind.UNAVAILABLE, message=message))
         return EXIT_REFUSED
     from orchestrator.workers.wire import Connection, Connections  # noqa: PLC0415
 
