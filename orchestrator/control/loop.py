@@ -7,8 +7,9 @@ and only then is it performed. Everybody else posts events and reads snapshots.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -16,21 +17,36 @@ from orchestrator import clock
 from orchestrator.control.leases import Leases
 from orchestrator.control.perform import Performer
 from orchestrator.control.store import Store
+from orchestrator.decide.budget import is_fresh
+from orchestrator.decide.evict import on_demand
 from orchestrator.decide.fold import fold
 from orchestrator.decide.plan import next_wake, plan
 from orchestrator.decide.serving import routing_table
 from orchestrator.engines.base import Engine
 from orchestrator.errors import EngineError, StateError
-from orchestrator.values.action import Action, Load, Unload
-from orchestrator.values.event import ActionIssued, Event, LeaseReturned, Observed, ReplicaLoaded
+from orchestrator.values.action import Action, Drain
+from orchestrator.values.demand import Demand
+from orchestrator.values.event import (
+    ActionIssued,
+    Event,
+    LeaseReturned,
+    MemoryRead,
+    Observed,
+    ReplicaLoaded,
+    RequestWaits,
+)
 from orchestrator.values.fact import LifecycleFact
 from orchestrator.values.fleet import Phase, Running
+from orchestrator.values.memory import Memory, Pools, added
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
 
 log = logging.getLogger(__name__)
 
 OBSERVE_DEADLINE_S: Final = 10.0
+# How often the memory is looked at; programs outside may take it at any time.
+MEMORY_EVERY_S: Final = 5.0
+MEMORY_WAITED_FOR_S: Final = 0.5
 SAVE_RETRY_S: Final = 1.0
 
 
@@ -42,6 +58,7 @@ class Loop:
         engines: by name.
         store: where decisions are committed before they are performed.
         limits: what a plan keeps to.
+        look: says what memory there is, given what all replicas hold of it.
         resync_every_s: how often the engines are asked what they really run.
         remember: receives every lifecycle fact; must not block.
         disk: where the store's commits run, one at a time; left out, a thread of its own.
@@ -54,6 +71,7 @@ class Loop:
         engines: Mapping[str, Engine],
         store: Store,
         limits: Limits,
+        look: Callable[[Pools], Awaitable[Memory]],
         resync_every_s: float,
         remember: Callable[[LifecycleFact], None],
         disk: Executor | None = None,
@@ -66,11 +84,14 @@ class Loop:
         self._resync_every_s = resync_every_s
         self._remember = remember
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
-        self._performer = Performer(engines, self.post)
+        self.performer = Performer(engines, self.post)
+        self._memory = look
         self._look = asyncio.Event()
+        self._weigh = asyncio.Event()
         self._passed = asyncio.Event()
         self._unsaved: StateError | None = None
-        self.leases = Leases(idle=self._idle, suspected=lambda _: self._look.set())
+        self._listening: frozenset[str] = frozenset()
+        self.leases = Leases(idle=self._idle, waits=self._waits, suspected=lambda _: self._look.set())
         self._epoch = 0
         # SQLite waits for the disk; the event loop must not. One thread keeps the commits in order.
         self._disk = disk or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
@@ -96,10 +117,11 @@ class Loop:
     async def run(self) -> None:
         """Run until cancelled; what is under way is cancelled on the way out."""
         for engine in self._engines.values():
-            engine.on_exit(self._performer.lost)
+            engine.on_exit(self.performer.lost)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._resync(), name="resync")
+                tasks.create_task(self._watch_memory(), name="memory")
                 while True:
                     await self._pass(tasks, await self._events())
         finally:
@@ -108,8 +130,8 @@ class Loop:
     async def settled(self, within_s: float) -> bool:
         """Wait until nothing is under way and nothing is due; False at the deadline.
 
-        A model that waits for its retry, or was given up, does not count as
-        under way.
+        A model that waits for its retry or for memory, or was given up, does
+        not count as under way.
         """
         try:
             async with asyncio.timeout(within_s):
@@ -120,8 +142,10 @@ class Loop:
         return True
 
     def _is_settled(self) -> bool:
-        moving = any(r.phase is not Phase.READY for r in self._state.fleet.replicas.values())
-        due = plan(self._state, self.leases.held, self._limits, clock.now())
+        state = self._state
+        moving = any(r.phase is not Phase.READY for r in state.fleet.replicas.values())
+        moving = moving or bool(state.fetching) or not is_fresh(state)
+        due = plan(state, self.leases.demand(), self._limits, clock.now())
         return not moving and not due and self._inbox.empty() and not self._unsaved
 
     async def _events(self) -> list[Event]:
@@ -138,7 +162,7 @@ class Loop:
         return events
 
     def _wait_s(self, now: datetime) -> float | None:
-        wake = next_wake(self._state, self.leases.held, self._limits, now)
+        wake = next_wake(self._state, self.leases.demand(), self._limits, now)
         wait_s = None if wake is None else max(0.0, (wake - now).total_seconds())
         if self._unsaved:
             return SAVE_RETRY_S if wait_s is None else max(wait_s, SAVE_RETRY_S)
@@ -153,9 +177,12 @@ class Loop:
             facts += folded.facts
             if isinstance(event, ReplicaLoaded):
                 self._look.set()  # its memory is of interest at once
+        if not is_fresh(state):
+            self._weigh.set()
         self._publish(state)
         now = clock.now()
-        actions = plan(state, self.leases.held, self._limits, now)
+        demand = self.leases.demand()
+        actions = plan(state, demand, self._limits, now)
         issued = state
         promises: list[LifecycleFact] = []
         for action in actions:
@@ -167,14 +194,15 @@ class Loop:
             facts += promises
             for action in actions:
                 self._perform(tasks, action)
+        self._listening = _heard_of(self._state, demand)
         for fact in facts:
             self._remember(fact)
         self._passed.set()
         self._passed = asyncio.Event()
 
     def _perform(self, tasks: asyncio.TaskGroup, action: Action) -> None:
-        if isinstance(action, Load | Unload):
-            self._performer.start(tasks, action)
+        if not isinstance(action, Drain):
+            self.performer.start(tasks, action)
 
     def _publish(self, state: State) -> None:
         """Make `state` the one that everybody sees; new requests follow it from here on."""
@@ -204,7 +232,40 @@ class Loop:
         return True
 
     def _idle(self, replica: str) -> None:
-        self.post(LeaseReturned(at=clock.now(), replica=replica))
+        if replica in self._listening:
+            self.post(LeaseReturned(at=clock.now(), replica=replica))
+
+    def _waits(self, model: str) -> None:
+        self.post(RequestWaits(at=clock.now(), model=model))
+
+    async def _watch_memory(self) -> None:
+        """Look at the memory: often while somebody waits for it, at once when some was given back."""
+        while True:
+            at = clock.now()
+            try:
+                async with asyncio.timeout(OBSERVE_DEADLINE_S):
+                    held = added([await engine.held() for engine in self._engines.values()])
+                    memory = await self._memory(held)
+            except (EngineError, OSError, TimeoutError) as error:
+                log.warning("the memory cannot be looked at: %s", error)
+            else:
+                self.post(MemoryRead(at=at, memory=replace(memory, at=at)))
+            every_s = MEMORY_WAITED_FOR_S if self._somebody_waits() else MEMORY_EVERY_S
+            # One look at a time and not at once again: what an unload gave back is all there by then.
+            self._weigh.clear()
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._weigh.wait()
+            except TimeoutError:
+                pass
+
+    def _somebody_waits(self) -> bool:
+        table = self.leases.table
+        waited_for = self.leases.demand().waiting
+        return any(
+            route.replica is None and (not route.on_demand or name in waited_for)
+            for name, route in table.routes.items()
+        )
 
     async def _resync(self) -> None:
         """Ask the engines what they really run: on a timer, and when somebody suspects a replica."""
@@ -225,3 +286,12 @@ class Loop:
                 except (EngineError, TimeoutError) as error:
                     log.warning("engine %s cannot be observed: %s", name, error)
             self.post(Observed(at=at, running=running, draw=random.random()))  # noqa: S311
+
+
+def _heard_of(state: State, demand: Demand) -> frozenset[str]:
+    """Return the replicas whose last lease's end may change the plan; the others cost no pass."""
+    return frozenset(
+        replica.id
+        for replica in state.fleet.replicas.values()
+        if replica.phase is Phase.DRAINING or (demand.waiting and on_demand(state, replica.model))
+    )

@@ -195,10 +195,14 @@ class Operations:
 
 
 def readiness(table: RoutingTable) -> tuple[bool, dict[str, object]]:
-    """Return whether every wanted model is served, and for those that are not, why."""
+    """Return whether every model that is always loaded is served, and for those that are not, why."""
     if table.epoch == 0:
         return False, {"models": 0, "not_ready": {}, "why": "the files have not been read yet"}
-    waiting = {name: route.unready for name, route in table.routes.items() if route.replica is None}
+    waiting = {
+        name: route.unready
+        for name, route in table.routes.items()
+        if route.replica is None and not route.on_demand
+    }
     return not waiting, {"models": len(table.routes), "not_ready": waiting}
 
 

@@ -4,12 +4,26 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import assert_never
 
 from orchestrator import clock
+from orchestrator.control.headway import Headway
 from orchestrator.engines.base import Engine
 from orchestrator.errors import EngineError, EngineUnknown
-from orchestrator.values.action import Load, Unload
-from orchestrator.values.event import Event, ReplicaLoaded, ReplicaLost, ReplicaUnloaded, UnloadFailed
+from orchestrator.values.action import CallOff, Fetch, Load, Remove, Unload
+from orchestrator.values.event import (
+    Event,
+    Fetched,
+    FetchFailed,
+    Removed,
+    RemoveFailed,
+    ReplicaLoaded,
+    ReplicaLost,
+    ReplicaUnloaded,
+    UnloadFailed,
+)
+from orchestrator.values.memory import Footprint
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +40,33 @@ class Performer:
         self._engines = engines
         self._post = post
         self._loading: dict[str, asyncio.Task[None]] = {}
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._headway: dict[str, Headway] = {}
 
-    def start(self, tasks: asyncio.TaskGroup, action: Load | Unload) -> None:
+    def start(self, tasks: asyncio.TaskGroup, action: Fetch | CallOff | Load | Unload | Remove) -> None:
         """Begin to perform `action` in `tasks`."""
-        if isinstance(action, Load):
-            task = tasks.create_task(self._load(action), name=f"load {action.replica}")
-            self._loading[action.replica] = task
-            task.add_done_callback(lambda _: self._loading.pop(action.replica, None))
-        else:
-            tasks.create_task(self._unload(action), name=f"unload {action.replica}")
+        match action:
+            case Fetch():
+                self._call_off(action.model)
+                task = tasks.create_task(self._fetch(action), name=f"fetch {action.model}")
+                self._fetching[action.model] = task
+                task.add_done_callback(lambda done: self._fetched(action.model, done))
+            case CallOff():
+                self._call_off(action.model)
+            case Load():
+                task = tasks.create_task(self._load(action), name=f"load {action.replica}")
+                self._loading[action.replica] = task
+                task.add_done_callback(lambda _: self._loading.pop(action.replica, None))
+            case Unload():
+                tasks.create_task(self._unload(action), name=f"unload {action.replica}")
+            case Remove():
+                tasks.create_task(self._remove(action), name=f"remove {action.model}")
+            case _:
+                assert_never(action)
+
+    def progress(self, model: str) -> Headway | None:
+        """Return how far the fetch of a model is; None where none is under way."""
+        return self._headway.get(model)
 
     def lost(self, replica: str, cause: Exception) -> None:
         """Post that a replica would not load or ended by itself."""
@@ -46,15 +78,80 @@ class Performer:
                 reason=type(cause).__name__ if known else "Bug",
                 message=_said(cause),
                 terminal=known.terminal if known else False,
+                lasting=known.lasting if known else False,
                 fix=known.fix if known else "",
                 draw=random.random(),  # noqa: S311 (spreads retries; nothing to guess)
             )
         )
 
+    async def _fetch(self, action: Fetch) -> None:
+        name, spec, known = action.model, action.spec, action.known
+        headway = self._headway[name] = Headway()
+        try:
+            engine = self._engine(spec.engine)
+            version = await engine.version(spec)
+            found = await engine.ensure_fetched(spec, lambda news: headway.take(news, clock.monotonic_s()))
+            resolved = replace(spec, source=replace(spec.source, resolved=found.resolved))
+            if known is None or known.engine_version != version or not known.estimated:
+                # Another version of the engine may lay its memory out in another way.
+                known = Footprint(estimated=await engine.estimate(resolved), engine_version=version)
+        except EngineError as error:
+            self._fetch_failed(action, error)
+        except Exception as error:
+            log.exception("fetch for %s failed in a way nobody thought of", name)
+            self._fetch_failed(action, error)
+        else:
+            self._post(
+                Fetched(
+                    at=clock.now(),
+                    model=name,
+                    launch=spec.launch,
+                    resolved=found.resolved,
+                    size_bytes=found.size_bytes,
+                    footprint=replace(known, exclusive=found.exclusive),
+                )
+            )
+
+    def _fetch_failed(self, action: Fetch, cause: Exception) -> None:
+        known = cause if isinstance(cause, EngineError) else None
+        self._post(
+            FetchFailed(
+                at=clock.now(),
+                model=action.model,
+                launch=action.spec.launch,
+                reason=type(cause).__name__ if known else "Bug",
+                message=_said(cause),
+                terminal=known.terminal if known else False,
+                lasting=known.lasting if known else False,
+                fix=known.fix if known else "",
+                draw=random.random(),  # noqa: S311 (spreads retries; nothing to guess)
+            )
+        )
+
+    def _fetched(self, model: str, done: asyncio.Task[None]) -> None:
+        if self._fetching.get(model) is done:
+            del self._fetching[model]
+            self._headway.pop(model, None)
+
+    def _call_off(self, model: str) -> None:
+        under_way = self._fetching.pop(model, None)
+        if under_way is not None:
+            under_way.cancel()
+            self._headway.pop(model, None)
+
+    async def _remove(self, action: Remove) -> None:
+        try:
+            freed = await self._engine(action.spec.engine).ensure_removed(action.spec, action.keep)
+        except Exception as error:
+            log.exception("removal of %s failed", action.spec.source.written)
+            self._post(RemoveFailed(at=clock.now(), model=action.model, message=_said(error)))
+        else:
+            self._post(Removed(at=clock.now(), model=action.model, freed_bytes=freed))
+
     async def _load(self, action: Load) -> None:
         try:
             engine = self._engine(action.spec.engine)
-            await engine.ensure_fetched(action.spec)
+            began_s = clock.monotonic_s()
             running = await engine.ensure_loaded(action.replica, action.spec)
         except EngineError as error:
             self.lost(action.replica, error)
@@ -62,7 +159,8 @@ class Performer:
             log.exception("load of %s failed in a way nobody thought of", action.replica)
             self.lost(action.replica, error)
         else:
-            self._post(ReplicaLoaded(at=clock.now(), replica=action.replica, running=running))
+            load_s = round(clock.monotonic_s() - began_s, 3)
+            self._post(ReplicaLoaded(at=clock.now(), replica=action.replica, running=running, load_s=load_s))
 
     async def _unload(self, action: Unload) -> None:
         loading = self._loading.get(action.replica)

@@ -28,7 +28,7 @@ def planned(state: State, folder: Path, env: Mapping[str, str], limits: Limits) 
     cannot be read. `failed` are the models that are not as their file asks and
     for which there is neither a change nor a step.
     """
-    reading = _merged(state.catalog, check(folder, env), folder)
+    reading = _merged(state.catalog, check(folder, env, kinds.traits()), folder)
     edits = changes(state.catalog, reading.catalog)
     steps = preview(state, CatalogRead(at=clock.now(), reading=reading), limits)
     touched = {item.name for item in edits} | {item.model for item in steps}

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from orchestrator import clock
 from orchestrator.config.accepted import restore
-from orchestrator.control.store import UNRESOLVED, Leftover, Recovered
+from orchestrator.control.store import Leftover, Recovered
+from orchestrator.control.stored_spec import UNRESOLVED
 from orchestrator.decide.fold import fold
+from orchestrator.engines import kinds
 from orchestrator.engines.base import Engine
 from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Catalog, Reading
@@ -22,21 +24,27 @@ log = logging.getLogger(__name__)
 
 def first_state(recovered: Recovered, folder: Path, env: Mapping[str, str], *, boot: int) -> State:
     """Return the state before the first scan: what was accepted and stable is known, and nothing runs."""
-    accepted = restore(recovered.documents, folder, env)
+    accepted = restore(recovered.documents, folder, env, engines=kinds.traits())
+    stable = dict(_resolved(recovered.stable, accepted))
     models = {
-        name: ModelRecord(name=name, stable=spec) for name, spec in _resolved(recovered.stable, accepted)
+        name: ModelRecord(name=name, stable=stable.get(name), resolution=recovered.resolutions.get(name))
+        for name in sorted({*stable, *recovered.resolutions})
     }
     known = CatalogRead(at=clock.now(), reading=Reading(catalog=accepted))
-    return fold(State(boot=boot, models=models), known).state
+    return fold(State(boot=boot, models=models, footprints=recovered.footprints), known).state
 
 
 def _resolved(stable: Mapping[str, ModelSpec], accepted: Catalog) -> Iterator[tuple[str, ModelSpec]]:
-    """Give the specs that can be loaded: an unresolved source is known where the accepted file has it."""
+    """Give the specs that can be loaded: what was left out is known where the accepted file has it."""
     for name, spec in stable.items():
+        document = accepted.models.get(name)
+        if document is not None:
+            own = document.value
+            spec = replace(spec, api_key=own.api_key, environment=own.environment)  # noqa: PLW2901
+            if spec.source.location == UNRESOLVED and own.source.written == spec.source.written:
+                spec = replace(spec, source=replace(own.source, resolved=spec.source.resolved))  # noqa: PLW2901
         if spec.source.location != UNRESOLVED:
             yield name, spec
-        elif name in accepted.models and accepted.models[name].value.source.written == spec.source.written:
-            yield name, replace(spec, source=accepted.models[name].value.source)
 
 
 async def end_leftovers(

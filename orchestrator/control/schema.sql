@@ -29,3 +29,23 @@ create table if not exists replicas (
     pid integer,
     pid_started real
 ) strict;
+-- What a source that can move meant when it was fetched.
+create table if not exists resolutions (
+    folder text not null,
+    model text not null,
+    written text not null,
+    resolved text not null,
+    newest text not null,
+    primary key (folder, model)
+) strict;
+-- What a launch takes, estimated and measured (JSON: bytes by pool); `seen` is the day it was last learnt of.
+create table if not exists footprints (
+    launch text primary key,
+    estimated text not null,
+    measured text not null,
+    load_s real,
+    engine_version text not null,
+    exclusive text not null,
+    seen text not null
+) strict;
+delete from footprints where seen < date('now', '-180 days');

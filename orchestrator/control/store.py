@@ -9,7 +9,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -17,18 +17,18 @@ from typing import Final
 from urllib.parse import quote
 
 from orchestrator.config.accepted import StoredDocument, store
+from orchestrator.control.stored_spec import spec_from_json, spec_to_json
 from orchestrator.errors import StateError
 from orchestrator.values.catalog import Kind
 from orchestrator.values.fleet import Phase, Replica, Running
-from orchestrator.values.spec import ModelSpec, ModelState, Sampling, Source
-from orchestrator.values.state import State
+from orchestrator.values.memory import Footprint
+from orchestrator.values.spec import ModelSpec
+from orchestrator.values.state import Resolution, State
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "state.db"
 SCHEMA_VERSION: Final = "1"
-# In place of a location that came from `${env:}` or `${file:}`: it may be a secret.
-UNRESOLVED: Final = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,8 @@ class Recovered:
     documents: tuple[StoredDocument, ...]
     stable: Mapping[str, ModelSpec]
     leftovers: tuple[Leftover, ...]
+    resolutions: Mapping[str, Resolution] = field(default_factory=dict)
+    footprints: Mapping[str, Footprint] = field(default_factory=dict)
 
 
 class Store:
@@ -123,6 +125,8 @@ class Store:
         statements = [
             *_documents(self._config, before, after),
             *_stable(self._config, before, after),
+            *_resolutions(self._config, before, after),
+            *_footprints(before, after),
             *_replicas(before, after),
         ]
         if not statements:
@@ -186,7 +190,31 @@ def _recovered(connection: sqlite3.Connection, config: str) -> Recovered:
             "select id, model, revision, engine, phase, socket, pid, pid_started from replicas"
         )
     )
-    return Recovered(documents=documents, stable=stable, leftovers=leftovers)
+    resolutions = {
+        model: Resolution(written=written, resolved=resolved, newest=newest)
+        for model, written, resolved, newest in connection.execute(
+            "select model, written, resolved, newest from resolutions where folder = ?", (config,)
+        )
+    }
+    footprints = {
+        launch: Footprint(
+            estimated=json.loads(estimated),
+            measured=json.loads(measured),
+            load_s=load_s,
+            engine_version=version,
+            exclusive=exclusive,
+        )
+        for launch, estimated, measured, load_s, version, exclusive in connection.execute(
+            "select launch, estimated, measured, load_s, engine_version, exclusive from footprints"
+        )
+    }
+    return Recovered(
+        documents=documents,
+        stable=stable,
+        leftovers=leftovers,
+        resolutions=resolutions,
+        footprints=footprints,
+    )
 
 
 Statement = tuple[str, tuple[object, ...]]
@@ -221,6 +249,38 @@ def _stable(config: str, before: State, after: State) -> Iterator[Statement]:
             yield "delete from stable where folder = ? and model = ?", (config, name)
 
 
+def _resolutions(config: str, before: State, after: State) -> Iterator[Statement]:
+    if before.models is after.models:
+        return
+    for name in before.models.keys() - after.models.keys():
+        yield "delete from resolutions where folder = ? and model = ?", (config, name)
+    for name, record in after.models.items():
+        old = before.models.get(name)
+        known = record.resolution
+        if known is not None and (old is None or old.resolution != known):
+            values = (config, name, known.written, known.resolved, known.newest)
+            yield "insert or replace into resolutions values (?, ?, ?, ?, ?)", values
+
+
+def _footprints(before: State, after: State) -> Iterator[Statement]:
+    if before.footprints is after.footprints:
+        return
+    for launch, footprint in after.footprints.items():
+        if before.footprints.get(launch) != footprint:
+            values = (
+                launch,
+                json.dumps(dict(footprint.estimated)),
+                json.dumps(dict(footprint.measured)),
+                footprint.load_s,
+                footprint.engine_version,
+                footprint.exclusive,
+            )
+            yield (
+                "insert or replace into footprints values (?, ?, ?, ?, ?, ?, date())",
+                values,
+            )
+
+
 def _replicas(before: State, after: State) -> Iterator[Statement]:
     old, new = before.fleet.replicas, after.fleet.replicas
     for name in old.keys() - new.keys():
@@ -244,29 +304,6 @@ def _row(replica: Replica) -> tuple[object, ...]:
         running.socket if running else None,
         running.pid if running else None,
         running.pid_started if running else None,
-    )
-
-
-def spec_to_json(spec: ModelSpec) -> str:
-    """Return the spec as JSON, without what the references in its source stand for."""
-    fields = asdict(spec)
-    if "${" in spec.source.written:
-        fields["source"]["location"] = UNRESOLVED
-    return json.dumps(fields, sort_keys=True)
-
-
-def spec_from_json(text: str) -> ModelSpec:
-    """Return the spec that `spec_to_json` wrote."""
-    fields = json.loads(text)
-    return ModelSpec(
-        name=fields["name"],
-        engine=fields["engine"],
-        source=Source(**fields["source"]),
-        state=ModelState(fields["state"]),
-        context=fields["context"],
-        parallel=fields["parallel"],
-        capabilities=tuple(fields["capabilities"]),
-        sampling=Sampling(**fields["sampling"]),
     )
 
 

@@ -121,7 +121,10 @@ def idle_ends(state: State, demand: Demand, now: datetime) -> Iterator[Drain]:
         if at <= now and not demand.leases.get(replica.id, 0) and replica.model not in demand.waiting:
             idle_s = (now - demand.idle_since.get(replica.id, replica.since)).total_seconds()
             yield Drain(
-                model=replica.model, replica=replica.id, why=f"nobody has used it for {idle_s:.0f} s", patient=True
+                model=replica.model,
+                replica=replica.id,
+                why=f"nobody has used it for {idle_s:.0f} s",
+                patient=True,
             )
 
 

@@ -45,9 +45,7 @@ def reject(
     failures = counted.failures + 1 if counted else 1
     first_at = counted.first_at if counted else now
     looping = (
-        failures >= LOOP_FAILURES
-        and (now - first_at).total_seconds() <= LOOP_WINDOW_S
-        and not new.lasting
+        failures >= LOOP_FAILURES and (now - first_at).total_seconds() <= LOOP_WINDOW_S and not new.lasting
     )
     wait_s = delay_s(failures, draw, was_ready=ready_for_s is not None)
     wait = timedelta(seconds=min(wait_s, LASTING_CAP_S) if new.lasting else wait_s)

@@ -76,6 +76,8 @@ def obstacle(state: State, spec: ModelSpec) -> str:
             return f"it needs {sized(size, name)}, and {sized(pool.most, name)} is the whole budget"
         if size > 0 and pool is None and state.memory.at is not None:
             return f"it needs {sized(size, name)}, and there is no {name} here"
+    if not any(needed.values()):
+        return rival(state, spec)
     beside = {name: need(state, other) for name, other in _immovable(state, spec)}
     taken = added(beside.values())
     for name, size in needed.items():

@@ -118,9 +118,7 @@ def _fits(state: State, desired: ModelSpec | None) -> Finding:
     return Truth.TRUE, "Fits", f"it takes {taken} ({source})"
 
 
-def _ready(
-    state: State, record: ModelRecord, replicas: Sequence[Replica], keep: Replica | None
-) -> Finding:
+def _ready(state: State, record: ModelRecord, replicas: Sequence[Replica], keep: Replica | None) -> Finding:
     desired = record.desired
     if keep:
         return Truth.TRUE, "Serving", f"revision {keep.spec.revision} serves on replica {keep.id}"

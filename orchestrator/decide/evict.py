@@ -32,9 +32,7 @@ def residency_s(state: State, replica: Replica, limits: Limits) -> float:
     return min(max(limits.min_residency_s, LOADS_WORTH * load_s), MOST_RESIDENCY_S)
 
 
-def leaves_at(
-    state: State, replica: Replica, demand: Demand, limits: Limits, now: datetime
-) -> datetime:
+def leaves_at(state: State, replica: Replica, demand: Demand, limits: Limits, now: datetime) -> datetime:
     """Return from when on a ready on-demand replica makes room for a model that somebody waits for.
 
     It has been there for its residency, or unused for its load time, whichever comes first.

@@ -16,7 +16,9 @@ NEAR: Final = frozenset({"file", "demo", "name"})
 def fetches(
     state: State, needed: Sequence[ModelSpec], limits: Limits, now: datetime
 ) -> Iterator[Fetch | CallOff]:
-    """Yield the fetches that may start now and those under way that nobody needs any more.
+    """Yield the fetches that may start now, and the end of those that nobody needs any more.
+
+    A fetch takes the place of an older one of the same model.
 
     Args:
         state: as for `plan`.
@@ -25,24 +27,22 @@ def fetches(
         now: the present instant.
     """
     wanted = {spec.name: spec for spec in needed}
-    for name, launch in state.fetching.items():
-        if name not in wanted or wanted[name].launch != launch:
-            why = "its file has changed" if name in wanted else "nothing asks for it any more"
-            yield CallOff(model=name, why=why)
+    for name in state.fetching:
+        if name not in wanted:
+            yield CallOff(model=name, why="nothing asks for it any more")
     room = {True: limits.loads_at_once, False: limits.fetches_at_once}
-    for name, launch in state.fetching.items():
-        known = wanted.get(name)
-        if known is not None and known.launch == launch:
-            room[known.source.scheme in NEAR] -= 1
+    new: list[ModelSpec] = []
     for name, spec in sorted(wanted.items()):
-        if name in state.fetching or name in state.removing or blocked(state, spec, now):
-            continue
+        if state.fetching.get(name) == spec.launch:
+            room[spec.source.scheme in NEAR] -= 1
+        elif name not in state.removing and not blocked(state, spec, now):
+            new.append(spec)
+    for spec in new:
         near = spec.source.scheme in NEAR
         if room[near] > 0:
             room[near] -= 1
-            yield Fetch(
-                model=name, spec=spec, why="its file asks for it", known=state.footprints.get(spec.launch)
-            )
+            why = "its file has changed" if spec.name in state.fetching else "its file asks for it"
+            yield Fetch(model=spec.name, spec=spec, why=why, known=state.footprints.get(spec.launch))
 
 
 def removals(state: State) -> Iterator[Remove]:

@@ -1,58 +1,60 @@
 """Which model answers a request: from its `model` field and the routing table, with the reason."""
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
-from orchestrator.values.choice import Choice
-from orchestrator.values.policy import RoutingPolicy
+from orchestrator.decide.features import NO_FEATURES, Features
+from orchestrator.decide.pick import Terms, pick
+from orchestrator.decide.rules import candidates
+from orchestrator.values.choice import Choice, Refusal
+from orchestrator.values.policy import RoutingPolicy, Tier
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelState
 
 AUTO = "auto"
 POLICY_PREFIX = "policy/"
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why no model can answer, for the client.
-
-    `status` is the HTTP status: 404 for a name that means nothing, 400 for a
-    model that cannot do what the endpoint asks, 503 where every model that
-    could answer is out of order. `code` is OpenAI's `error.code`. `policy` is
-    "" where the request named a model.
-    """
-
-    status: int
-    code: str
-    what: str
-    fix: str
-    policy: str = ""
-    passed_over: tuple[tuple[str, str], ...] = ()
-
-
-def select(requested: str, table: RoutingTable, *, capability: str) -> Choice | Refusal:
+def select(
+    requested: str,
+    table: RoutingTable,
+    *,
+    capability: str,
+    features: Features = NO_FEATURES,
+    egress: bool = False,
+    without: Mapping[str, str] = NOBODY,
+) -> Choice | Refusal:
     """Choose the model for one request.
 
     The same arguments always give the same answer. A choice names a model of
-    the table that is not absent and has the capability. Where its route has no
-    replica, the request has to wait for it: every model that could answer is
-    unready then, and this one is the first that may still get ready.
+    the table that is not absent and has the capability; a remote one only if
+    `egress` is on and the policy's tiers say so, or, where the request names
+    the model, those of any policy. A policy's models are looked at in the
+    order that its rules give (decide/rules.py), and the first that can answer
+    is chosen (decide/pick.py). Where the chosen route has no replica, the
+    request has to wait for it.
 
     Args:
         requested: the request's `model`: a model's name, `auto`, or `policy/NAME`.
         table: how the models are reached now.
         capability: what the endpoint needs: chat, completion or embedding.
+        features: what the rules see of the request.
+        egress: whether the settings allow requests to leave the machine's own networks.
+        without: models that a policy must not choose, each with the reason.
     """
     policy = named_policy(requested, table)
     if isinstance(policy, Refusal):
         return policy
     if policy is not None:
-        return _by_policy(policy, table, capability)
+        terms = Terms(capability=capability, egress=egress, without=without)
+        return pick(policy, candidates(policy, features), table, terms)
     route = table.routes.get(requested)
     if route is None or route.state is ModelState.ABSENT:
         return unknown(requested, table)
-    return _by_name(route, table, capability)
+    return _by_name(route, table, capability, egress=egress)
 
 
 def named_policy(requested: str, table: RoutingTable) -> RoutingPolicy | Refusal | None:
@@ -85,7 +87,7 @@ def unknown(requested: str, table: RoutingTable) -> Refusal:
     )
 
 
-def _by_name(route: Route, table: RoutingTable, capability: str) -> Choice | Refusal:
+def _by_name(route: Route, table: RoutingTable, capability: str, *, egress: bool) -> Choice | Refusal:
     if capability not in route.capabilities:
         able = [r.model for r in _served(table) if capability in r.capabilities]
         return Refusal(
@@ -94,6 +96,8 @@ def _by_name(route: Route, table: RoutingTable, capability: str) -> Choice | Ref
             what=f"model '{route.model}' does not do {capability}, only {', '.join(route.capabilities)}",
             fix=f"use {' or '.join(able)}" if able else f"no model here has the capability {capability}",
         )
+    if route.remote and not (egress and _in_a_tier(table)):
+        return _not_allowed(route, egress=egress)
     if route.replica is None and route.stalled:
         return Refusal(
             status=503,
@@ -104,68 +108,18 @@ def _by_name(route: Route, table: RoutingTable, capability: str) -> Choice | Ref
     return Choice(model=route.model, policy="", why="named by the request")
 
 
-def _by_policy(policy: RoutingPolicy, table: RoutingTable, capability: str) -> Choice | Refusal:
-    passed_over: list[tuple[str, str]] = []
-    hopeful: Choice | None = None
-    active = able = False
-    for name, kind in _candidates(policy):
-        route = table.routes.get(name)
-        active = active or (route is not None and route.state is ModelState.ACTIVE)
-        obstacle = _obstacle(route, capability)
-        if route is None or obstacle:
-            passed_over.append((name, obstacle))
-            continue
-        able = True
-        why = f"{kind} of policy {policy.name}"
-        choice = Choice(model=name, policy=policy.name, why=why, passed_over=tuple(passed_over))
-        if route.replica is not None:
-            return choice
-        passed_over.append((name, f"not ready: {route.unready}"))
-        if hopeful is None and not route.stalled:
-            hopeful = choice
-    if hopeful is not None:
-        return hopeful
-    # Where no candidate is active, the request asks for nothing wrong: the files do.
-    return _nobody(policy, tuple(passed_over), capability, served=able or not active)
+def _in_a_tier(table: RoutingTable) -> bool:
+    return any(Tier.REMOTE in policy.tiers for policy in table.policies.values())
 
 
-def _candidates(policy: RoutingPolicy) -> Iterator[tuple[str, str]]:
-    yield from ((name, f"choice {place}") for place, name in enumerate(policy.otherwise, 1))
-    rest = (name for name in policy.fallback if name not in policy.otherwise)
-    yield from ((name, f"fallback {place}") for place, name in enumerate(rest, 1))
-
-
-def _obstacle(route: Route | None, capability: str) -> str:
-    """Return why a policy may not pick the model, whatever its replicas do; "" where it may."""
-    if route is None:
-        return "no such model"
-    if route.state is not ModelState.ACTIVE:
-        return f"its state is {route.state}"
-    if capability not in route.capabilities:
-        return f"does not do {capability}"
-    return ""
-
-
-def _nobody(
-    policy: RoutingPolicy, passed_over: tuple[tuple[str, str], ...], capability: str, *, served: bool
-) -> Refusal:
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over)
-    if served:
-        return Refusal(
-            status=503,
-            code="model_unavailable",
-            what=f"no model of policy '{policy.name}' can be served ({reasons})",
-            fix="see `orchestrator status`",
-            policy=policy.name,
-            passed_over=passed_over,
-        )
+def _not_allowed(route: Route, *, egress: bool) -> Refusal:
+    missing = "no policy has the tier `remote`" if egress else "egress is off"
     return Refusal(
-        status=400,
-        code="capability_missing",
-        what=f"no active model of policy '{policy.name}' does {capability} ({reasons})",
-        fix=f"name a model that does, or add one to policies/{policy.name}.yaml",
-        policy=policy.name,
-        passed_over=passed_over,
+        status=403,
+        code="egress_not_allowed",
+        what=f"model '{route.model}' is remote, and {missing}: nothing leaves this machine's networks unless "
+        "two files say so",
+        fix="write `egress: true` into orchestrator.yaml, and `tiers: [local, remote]` into a policy",
     )
 
 

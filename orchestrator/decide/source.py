@@ -77,7 +77,9 @@ def _fetched(state: State, event: Fetched) -> Folded:
             )
             record = replace(record, resolution=resolution)
             launch = record.desired.launch if record.desired else launch
-        rejected = {each: r for each, r in record.rejected.items() if not (each == event.launch and r.fetching)}
+        rejected = {
+            each: r for each, r in record.rejected.items() if not (each == event.launch and r.fetching)
+        }
         record = replace(record, rejected=rejected)
         after = replace(after, models={**after.models, record.name: record})
         size = f", {human(event.size_bytes)}" if event.size_bytes else ""

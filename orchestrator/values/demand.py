@@ -18,8 +18,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """`leases` counts requests under way by replica, absent is none. `idle_since` says since when a
-    ready replica has had no lease; one that never had any is absent. `waiting` is by model.
+    """Requests under way and waiting.
+
+    `leases` counts those under way by replica, absent is none. `idle_since`
+    says since when a ready replica has had no lease; one that never had any is
+    absent. `waiting` is by model.
     """
 
     leases: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -61,7 +61,8 @@ class ModelRecord:
     The four pointers: desired is `document`, with its source resolved,
     `attempted` the launch last started, `stable` the spec that last became
     ready, `rejected` the launches that failed, by launch digest. `document` is
-    None once the file is gone and only the fleet still remembers the model.
+    None once the file is gone and only the fleet still remembers the model;
+    `desired` is None where nothing should be running.
     """
 
     name: str
@@ -71,13 +72,11 @@ class ModelRecord:
     stable: ModelSpec | None = None
     rejected: Mapping[str, Rejection] = field(default_factory=lambda: NOTHING)
     conditions: Mapping[ConditionType, Condition] = field(default_factory=lambda: NO_CONDITIONS)
+    desired: ModelSpec | None = field(init=False, compare=False)
 
-    @property
-    def desired(self) -> ModelSpec | None:
-        """The spec that should be running; None where nothing should."""
-        if self.document is None or not self.document.value.wanted:
-            return None
-        return self.resolve(self.document.value)
+    def __post_init__(self) -> None:
+        wanted = self.document.value if self.document and self.document.value.wanted else None
+        object.__setattr__(self, "desired", self.resolve(wanted) if wanted else None)
 
     def resolve(self, spec: ModelSpec) -> ModelSpec:
         """Return `spec` with its source as it is resolved; one that was never fetched as it is."""
@@ -107,7 +106,7 @@ class State:
     models: Mapping[str, ModelRecord] = field(default_factory=lambda: MappingProxyType({}))
     fleet: Fleet = field(default_factory=Fleet)
     strays: tuple[tuple[str, str], ...] = ()
-    memory: Memory = Memory()
+    memory: Memory = field(default_factory=Memory)
     footprints: Mapping[str, Footprint] = field(default_factory=lambda: MappingProxyType({}))
     fetched: frozenset[str] = frozenset()
     fetching: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
