@@ -18,7 +18,7 @@ WAY_OUT: Final = "edit its file, or run: orchestrator reload"
 Finding = tuple[Truth, str, str]
 
 
-def conditions(  # noqa: PLR0913 (what is observed of a model comes from six places)
+def conditions(
     state: State,
     record: ModelRecord,
     replicas: Sequence[Replica],

@@ -32,8 +32,8 @@ from orchestrator.values.event import (
     UnloadFailed,
 )
 from orchestrator.values.fact import LifecycleFact, Severity
-from orchestrator.values.folded import Folded
 from orchestrator.values.fleet import Fleet, Phase, Replica, Running
+from orchestrator.values.folded import Folded
 from orchestrator.values.state import ModelRecord, Rejection, State
 
 # A guess: long enough not to spin, short enough that nobody waits for memory.

@@ -156,9 +156,7 @@ class _Play:
         step = self._step(name, action.model, revision, action.replica, action.why, before)
         return replace(step, takes_s=takes_s)
 
-    def _step(  # noqa: PLR0913 (the parts of a step)
-        self, action: str, model: str, revision: str, replica: str, why: str, before: State
-    ) -> Step:
+    def _step(self, action: str, model: str, revision: str, replica: str, why: str, before: State) -> Step:
         return Step(
             action=action,
             model=model,
