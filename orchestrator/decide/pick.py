@@ -40,8 +40,11 @@ def pick(
     hopes: list[tuple[bool, Choice]] = []
     for candidate in order:
         route = table.routes.get(candidate.model)
+        if route is None:
+            passed_over.append((candidate.model, "no such model"))
+            continue
         obstacle = _unfit(route, terms.capability) or _forbidden(route, policy, terms)
-        if route is None or obstacle:
+        if obstacle:
             passed_over.append((candidate.model, obstacle))
             continue
         choice = Choice(
@@ -58,10 +61,8 @@ def pick(
     return _nobody(policy, table, terms, tuple(passed_over))
 
 
-def _unfit(route: Route | None, capability: str) -> str:
+def _unfit(route: Route, capability: str) -> str:
     """Return why no policy may pick the model, whatever its replicas do; "" where one may."""
-    if route is None:
-        return "no such model"
     if route.state is not ModelState.ACTIVE:
         return f"its state is {route.state}"
     if capability not in route.capabilities:
@@ -69,10 +70,8 @@ def _unfit(route: Route | None, capability: str) -> str:
     return ""
 
 
-def _forbidden(route: Route | None, policy: RoutingPolicy, terms: Terms) -> str:
+def _forbidden(route: Route, policy: RoutingPolicy, terms: Terms) -> str:
     """Return why this request may not go to a model that is fit for it; "" where it may."""
-    if route is None:
-        return ""
     if route.remote and Tier.REMOTE not in policy.tiers:
         return "it is remote, and the policy's tiers are local only"
     if route.remote and not terms.egress:

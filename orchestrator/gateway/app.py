@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from orchestrator import clock
-from orchestrator.decide.select import Refusal
+from orchestrator.values.choice import Refusal
 from orchestrator.errors import RequestError
 from orchestrator.gateway import answer, models, refusals
 from orchestrator.gateway.body import ENDPOINTS, Endpoint

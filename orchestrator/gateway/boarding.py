@@ -1,7 +1,7 @@
 """From a request to a ready replica and the lease on it."""
 
 from orchestrator import clock
-from orchestrator.decide.select import Refusal, select
+from orchestrator.decide.select import select
 from orchestrator.gateway import refusals
 from orchestrator.gateway.body import Endpoint
 from orchestrator.gateway.patience import Patience

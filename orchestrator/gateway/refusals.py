@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from orchestrator.decide.select import Refusal
+from orchestrator.values.choice import Refusal
 from orchestrator.errors import RequestError
 
 # A guess: how long a model takes to load is not measured yet.

@@ -1,12 +1,12 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from orchestrator.decide.select import Refusal, named_policy, select
-from orchestrator.values.choice import Choice
-from orchestrator.values.policy import RoutingPolicy
+from orchestrator.decide.features import Features
+from orchestrator.decide.select import select
+from orchestrator.values.choice import Choice, Refusal
+from orchestrator.values.policy import Bounds, RoutingPolicy, Rule, Tier, When
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelState, Sampling
 
@@ -31,6 +31,19 @@ def stalled(model: str) -> Route:
     return replace(loading(model), unready="its file is gone", stalled=True)
 
 
+def failed(model: str) -> Route:
+    """A route whose next try is held back."""
+    return replace(loading(model), unready="it failed", retry_at=datetime(2026, 11, 20, tzinfo=UTC))
+
+
+def on_demand(model: str) -> Route:
+    return replace(loading(model), unready="it is not loaded", on_demand=True)
+
+
+def remote(model: str) -> Route:
+    return replace(ready(model), remote=True)
+
+
 def table(*routes: Route, policies: tuple[RoutingPolicy, ...] = ()) -> RoutingTable:
     return RoutingTable(
         epoch=1,
@@ -42,6 +55,11 @@ def table(*routes: Route, policies: tuple[RoutingPolicy, ...] = ()) -> RoutingTa
 
 def policy(*otherwise: str, fallback: tuple[str, ...] = (), default: bool = True) -> RoutingPolicy:
     return RoutingPolicy(name="daily", default=default, otherwise=otherwise, fallback=fallback)
+
+
+def open_policy(*otherwise: str) -> RoutingPolicy:
+    """A policy that remote models may take part in."""
+    return replace(policy(*otherwise), tiers=(Tier.LOCAL, Tier.REMOTE))
 
 
 TESTING, DEPRECATED, ABSENT = ModelState.TESTING, ModelState.DEPRECATED, ModelState.ABSENT
@@ -103,6 +121,65 @@ CHOICES = [
         ("b", "daily", "choice 2 of policy daily", (("a", "not ready: its file is gone"),)),
     ),
     (
+        "a model on demand is waited for in its place, though a later one is loaded",
+        "auto",
+        table(on_demand("a"), ready("b"), policies=(policy("a", fallback=("b",)),)),
+        ("a", "daily", "choice 1 of policy daily", ()),
+    ),
+    (
+        "a model on demand that is out of order is passed over",
+        "auto",
+        table(replace(on_demand("a"), stalled=True), ready("b"), policies=(policy("a", "b"),)),
+        ("b", "daily", "choice 2 of policy daily", (("a", "not ready: it is not loaded"),)),
+    ),
+    (
+        "so is one that failed and is tried again later",
+        "auto",
+        table(replace(failed("a"), on_demand=True), ready("b"), policies=(policy("a", "b"),)),
+        ("b", "daily", "choice 2 of policy daily", (("a", "not ready: it failed"),)),
+    ),
+    (
+        "a model that should be loaded and is not is passed over for one on demand",
+        "auto",
+        table(loading("a"), on_demand("b"), ready("c"), policies=(policy("a", "b", "c"),)),
+        ("b", "daily", "choice 2 of policy daily", (("a", "not ready: it is loading"),)),
+    ),
+    (
+        "what loads is waited for rather than what failed",
+        "auto",
+        table(failed("a"), loading("b"), loading("c"), policies=(policy("a", "b", "c"),)),
+        ("b", "daily", "choice 2 of policy daily", (("a", "not ready: it failed"),)),
+    ),
+    (
+        "what failed is waited for where there is nothing else",
+        "auto",
+        table(failed("a"), failed("b"), policies=(policy("a", "b"),)),
+        ("a", "daily", "choice 1 of policy daily", ()),
+    ),
+    (
+        "a named model that failed is waited for",
+        "a",
+        table(failed("a")),
+        ("a", "", "named by the request", ()),
+    ),
+    (
+        "a remote model takes part in no policy whose tiers are local",
+        "auto",
+        table(remote("a"), ready("b"), policies=(policy("a", "b"),)),
+        (
+            "b",
+            "daily",
+            "choice 2 of policy daily",
+            (("a", "it is remote, and the policy's tiers are local only"),),
+        ),
+    ),
+    (
+        "nor in any while egress is off",
+        "auto",
+        table(remote("a"), ready("b"), policies=(open_policy("a", "b"),)),
+        ("b", "daily", "choice 2 of policy daily", (("a", "it is remote, and egress is off"),)),
+    ),
+    (
         "what is unknown, not active or not able is passed over",
         "auto",
         table(
@@ -133,7 +210,58 @@ def test_choice(
     assert choice == Choice(model=model, policy=name, why=why, passed_over=passed_over), sentence
 
 
+def test_a_remote_model_answers_where_both_files_say_so() -> None:
+    routes = table(remote("a"), ready("b"), policies=(open_policy("a", "b"),))
+    by_policy = select("auto", routes, capability="chat", egress=True)
+    assert by_policy == Choice(model="a", policy="daily", why="choice 1 of policy daily")
+    named = select("a", routes, capability="chat", egress=True)
+    assert named == Choice(model="a", policy="", why="named by the request")
+
+
+def test_the_rules_of_a_policy_see_the_request() -> None:
+    rule = Rule(when=When(priority=Bounds(at_least=9)), use=("b",))
+    routes = table(ready("a"), ready("b"), policies=(replace(policy("a"), rules=(rule,)),))
+    choice = select("auto", routes, capability="chat", features=Features(priority=9))
+    assert choice == Choice(
+        model="b", policy="daily", why="choice 1 of rule 1 of policy daily (priority 9)", passed_over=()
+    )
+    assert select("a", routes, capability="chat", features=Features(priority=9)) == Choice(
+        model="a", policy="", why="named by the request"
+    )
+
+
+def test_a_policy_does_without_what_it_is_told_and_a_named_model_is_taken_at_its_word() -> None:
+    routes = table(on_demand("a"), ready("b"), policies=(policy("a", "b"),))
+    without = {"a": "its queue is full"}
+    choice = select("auto", routes, capability="chat", without=without)
+    assert isinstance(choice, Choice)
+    assert (choice.model, choice.passed_over) == ("b", (("a", "its queue is full"),))
+    named = select("a", routes, capability="chat", without=without)
+    assert isinstance(named, Choice)
+
+
+def test_a_named_remote_model_is_403_with_both_places_that_have_to_allow_it() -> None:
+    for routes, egress, part in (
+        (table(remote("a"), policies=(open_policy("a"),)), False, "egress is off"),
+        (table(remote("a"), policies=(policy("a"),)), True, "no policy has the tier `remote`"),
+        (table(remote("a")), False, "egress is off"),
+    ):
+        refusal = select("a", routes, capability="chat", egress=egress)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.code) == (403, "egress_not_allowed")
+        assert part in refusal.what
+        assert "orchestrator.yaml" in refusal.fix
+        assert "tiers: [local, remote]" in refusal.fix
+
+
 REFUSALS = [
+    (
+        "a policy that may not use any of its models is no fault of the request",
+        "auto",
+        table(remote("a"), policies=(policy("a"),)),
+        503,
+        "(a: it is remote, and the policy's tiers are local only)",
+    ),
     (
         "an unknown name is 404 with the nearest",
         "fasst",
@@ -208,65 +336,3 @@ def test_refusal(sentence: str, requested: str, routes: RoutingTable, status: in
     assert isinstance(refusal, Refusal), sentence
     assert refusal.status == status
     assert part in f"{refusal.what}. {refusal.fix}"
-
-
-NAMES = st.sampled_from(["a", "b", "c", "d"])
-CAPABILITIES = st.sets(st.sampled_from(["chat", "embedding"]), min_size=1)
-
-
-@st.composite
-def tables(draw: st.DrawFn) -> RoutingTable:
-    routes = []
-    for name in draw(st.sets(NAMES)):
-        made = draw(st.sampled_from([ready, loading, stalled]))(name)
-        state = draw(st.sampled_from(list(ModelState)))
-        routes.append(replace(made, state=state, capabilities=tuple(sorted(draw(CAPABILITIES)))))
-    order = draw(st.lists(NAMES, min_size=1, unique=True))
-    more = draw(st.lists(NAMES, unique=True))
-    return table(*routes, policies=(policy(*order, fallback=tuple(more), default=draw(st.booleans())),))
-
-
-REQUESTED = st.sampled_from(["a", "b", "auto", "policy/daily", "policy/other", "e"])
-
-
-@given(REQUESTED, tables())
-def test_a_choice_can_serve_the_endpoint_or_be_waited_for(requested: str, routes: RoutingTable) -> None:
-    choice = select(requested, routes, capability="chat")
-    if isinstance(choice, Choice):
-        route = routes.routes[choice.model]
-        assert "chat" in route.capabilities
-        assert route.state is not ModelState.ABSENT
-        assert route.replica is not None or not route.stalled
-        assert choice.model not in dict(choice.passed_over)
-
-
-@given(tables())
-def test_a_policy_picks_active_models_only_and_never_waits_while_one_is_ready(routes: RoutingTable) -> None:
-    choice = select("policy/daily", routes, capability="chat")
-    chosen = routes.policies["daily"]
-    usable = [
-        route
-        for name in (*chosen.otherwise, *chosen.fallback)
-        if (route := routes.routes.get(name))
-        and route.state is ModelState.ACTIVE
-        and "chat" in route.capabilities
-    ]
-    if isinstance(choice, Choice):
-        assert routes.routes[choice.model] in usable
-        best = next((r for r in usable if r.replica), next((r for r in usable if not r.stalled), None))
-        assert best is not None
-        assert choice.model == best.model
-    else:
-        assert all(route.replica is None and route.stalled for route in usable)
-        named = [
-            routes.routes[name] for name in (*chosen.otherwise, *chosen.fallback) if name in routes.routes
-        ]
-        active = any(route.state is ModelState.ACTIVE for route in named)
-        assert choice.status == (503 if usable or not active else 400)
-
-
-@given(REQUESTED, tables())
-def test_a_named_model_is_never_replaced_by_another(requested: str, routes: RoutingTable) -> None:
-    choice = select(requested, routes, capability="chat")
-    if isinstance(choice, Choice) and named_policy(requested, routes) is None:
-        assert (choice.model, choice.policy, choice.passed_over) == (requested, "", ())
