@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from orchestrator.decide import budget, evict
@@ -16,6 +16,7 @@ from orchestrator.values.state import State
 
 # After programs outside have taken memory away, models that nobody waits for come back no sooner. A guess.
 CALM_S: Final = 30.0
+LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,24 +37,13 @@ class Candidate:
     @property
     def order(self) -> tuple[bool, bool, int, datetime, str]:
         """Models that nobody serves first; of those resident ones, then by priority and arrival."""
-        since = self.waits_since or datetime.max.replace(tzinfo=None)
         return (
             self.own is not None,
             not self.spec.resident,
             -self.priority,
-            since.replace(tzinfo=None),
+            self.waits_since or LAST,
             self.spec.name,
         )
-
-
-@dataclass(slots=True)
-class _Books:
-    """What one pass has left to give. `left` is free now, `coming` what is being given back."""
-
-    left: dict[str, int]
-    coming: dict[str, int]
-    starts: int
-    drained: set[str]
 
 
 def admit(
@@ -66,32 +56,85 @@ def admit(
     that has to wait for memory keeps what is free for itself, so that small
     models cannot starve a big one.
     """
-    books = _Books(
-        left=budget.free(state),
-        coming=_coming(state),
-        starts=max(0, limits.loads_at_once - _loads_under_way(state)),
-        drained=set(),
-    )
-    number = state.started
-    for candidate in sorted(candidates, key=lambda each: each.order):
-        if _kept_out(state, candidate, now):
-            continue
-        needed = budget.need(state, candidate.spec)
-        if needed and not budget.is_fresh(state):
-            _set_aside(books, needed)
-        elif budget.fits(needed, books.left):
-            _set_aside(books, needed)
-            if books.starts > 0:
-                books.starts -= 1
-                number += 1
-                yield Load(
-                    model=candidate.spec.name,
-                    replica=f"{candidate.spec.name}-{state.boot}.{number}",
-                    spec=candidate.spec,
-                    why=candidate.why,
-                )
-        else:
-            yield from _make_room(state, candidate, needed, books, demand, limits, now)
+    return _Admission(state, demand, limits, now).of(candidates)
+
+
+class _Admission:
+    """What one pass has left to give: `left` is free now, `coming` is being given back."""
+
+    def __init__(self, state: State, demand: Demand, limits: Limits, now: datetime) -> None:
+        self._state = state
+        self._demand = demand
+        self._limits = limits
+        self._now = now
+        self._left = budget.free(state)
+        self._coming = _coming(state)
+        self._starts = max(0, limits.loads_at_once - _loads_under_way(state))
+        self._drained: set[str] = set()
+
+    def of(self, candidates: Sequence[Candidate]) -> Iterator[Load | Drain]:
+        state = self._state
+        number = state.started
+        for candidate in sorted(candidates, key=lambda each: each.order):
+            if _kept_out(state, candidate, self._now):
+                continue
+            needed = budget.need(state, candidate.spec)
+            if any(needed.values()) and not budget.is_fresh(state):
+                self._set_aside(needed)
+            elif budget.fits(needed, self._left):
+                self._set_aside(needed)
+                if self._starts > 0:
+                    self._starts -= 1
+                    number += 1
+                    yield Load(
+                        model=candidate.spec.name,
+                        replica=f"{candidate.spec.name}-{state.boot}.{number}",
+                        spec=candidate.spec,
+                        why=candidate.why,
+                    )
+            else:
+                yield from self._make_room(candidate, needed)
+
+    def _make_room(self, candidate: Candidate, needed: Pools) -> Iterator[Drain]:
+        soon = added((self._left, self._coming))
+        if budget.fits(needed, soon):  # it is being given back already
+            self._set_aside(needed)
+            return
+        chosen = self._victims(candidate, needed, soon)
+        if chosen is None:
+            if candidate.own is None:
+                self._set_aside(needed)
+            return
+        for replica in chosen:
+            self._drained.add(replica.id)
+            self._coming = added((self._coming, budget.charge(self._state, replica)))
+            own = candidate.own is not None and replica.id == candidate.own.id
+            yield Drain(
+                model=replica.model,
+                replica=replica.id,
+                why=f"revision {candidate.spec.revision} takes its place: both do not fit into memory"
+                if own
+                else f"its memory is needed for '{candidate.spec.name}'",
+                patient=not own,
+            )
+        self._set_aside(needed)
+
+    def _victims(self, candidate: Candidate, needed: Pools, soon: Pools) -> list[Replica] | None:
+        order = [
+            replica
+            for replica in evict.victims(self._state, self._demand, self._limits, self._now, candidate.spec)
+            if replica.id not in self._drained and _frees(self._state, replica, needed)
+        ]
+        chosen = evict.enough(self._state, order, needed, soon)
+        # In place of its own old revision only as the last resort: nobody answers until it is loaded. One
+        # that has failed before is not tried again at that price.
+        if chosen is None and candidate.own is not None and not candidate.retried:
+            chosen = evict.enough(self._state, [*order, candidate.own], needed, soon)
+        return chosen
+
+    def _set_aside(self, needed: Pools) -> None:
+        for pool, size in needed.items():
+            self._left[pool] = self._left.get(pool, 0) - size
 
 
 def relieve(state: State, demand: Demand, now: datetime) -> Iterator[Drain]:
@@ -140,53 +183,6 @@ def idle_until(state: State, demand: Demand, now: datetime) -> Iterator[tuple[Re
         yield replica, since + timedelta(seconds=desired.idle_s)
 
 
-def _make_room(  # noqa: PLR0913 (what a decision about one candidate looks at)
-    state: State,
-    candidate: Candidate,
-    needed: Pools,
-    books: _Books,
-    demand: Demand,
-    limits: Limits,
-    now: datetime,
-) -> Iterator[Drain]:
-    soon = added((books.left, books.coming))
-    if budget.fits(needed, soon):  # it is being given back already
-        _set_aside(books, needed)
-        return
-
-    def leaves(replica: Replica) -> datetime:
-        return evict.leaves_at(state, replica, demand, limits, now)
-
-    order = [
-        replica
-        for replica in evict.victims(state, demand, now, candidate.spec, leaves)
-        if replica.id not in books.drained and _frees(state, replica, needed)
-    ]
-    chosen = evict.enough(state, order, needed, soon)
-    # In place of its own old revision only as the last resort: nobody answers until it is loaded. One that
-    # has failed before is not tried again at that price.
-    if chosen is None and candidate.own is not None and not candidate.retried:
-        chosen = evict.enough(state, [*order, candidate.own], needed, soon)
-    if chosen is None:
-        if candidate.own is None:
-            _set_aside(books, needed)
-        return
-    for replica in chosen:
-        books.drained.add(replica.id)
-        for pool, size in budget.charge(state, replica).items():
-            books.coming[pool] = books.coming.get(pool, 0) + size
-        own = candidate.own is not None and replica.id == candidate.own.id
-        yield Drain(
-            model=replica.model,
-            replica=replica.id,
-            why=f"revision {candidate.spec.revision} takes its place: both do not fit into memory"
-            if own
-            else f"its memory is needed for '{candidate.spec.name}'",
-            patient=not own,
-        )
-    _set_aside(books, needed)
-
-
 def _kept_out(state: State, candidate: Candidate, now: datetime) -> bool:
     if budget.obstacle(state, candidate.spec):
         # Beside its own old revision it may not fit and yet fit in its place.
@@ -194,11 +190,6 @@ def _kept_out(state: State, candidate: Candidate, now: datetime) -> bool:
     pressed = state.pressed_at
     calm = pressed is None or (now - pressed).total_seconds() >= CALM_S
     return not calm and candidate.waits_since is None
-
-
-def _set_aside(books: _Books, needed: Pools) -> None:
-    for pool, size in needed.items():
-        books.left[pool] = books.left.get(pool, 0) - size
 
 
 def _frees(state: State, replica: Replica, needed: Mapping[str, int]) -> bool:

@@ -6,7 +6,7 @@ pushed out at once again: each stays for its residency, so that two clients who 
 that do not fit together get some work done between two swaps.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,7 +19,7 @@ from orchestrator.values.spec import LoadWhen, ModelSpec
 from orchestrator.values.state import State
 
 # Residency is this many times the model's own load time where that is longer than the setting: then at most
-# a fifth of the time goes into loading. A cap bounds how long others wait. Guesses; benchmarks/thrash.py shows them.
+# a fifth of the time goes into loading. A cap bounds how long others wait. Guesses; see benchmarks/thrash.py.
 LOADS_WORTH: Final = 4.0
 MOST_RESIDENCY_S: Final = 60.0
 # A replica that nobody has used for this long, or for its own load time, need not stay out its residency.
@@ -53,9 +53,7 @@ def on_demand(state: State, model: str) -> bool:
     return desired is None or desired.load is LoadWhen.ON_DEMAND
 
 
-def victims(
-    state: State, demand: Demand, now: datetime, wanting: ModelSpec, leaves: Callable[[Replica], datetime]
-) -> list[Replica]:
+def victims(state: State, demand: Demand, limits: Limits, now: datetime, wanting: ModelSpec) -> list[Replica]:
     """Return the replicas that may be drained for `wanting` now, the first to go first.
 
     Models that are always loaded are not pushed out for a request; one that
@@ -66,7 +64,7 @@ def victims(
         for replica in _evictable(state)
         if replica.model != wanting.name
         and on_demand(state, replica.model)
-        and (wanting.resident or leaves(replica) <= now)
+        and (wanting.resident or leaves_at(state, replica, demand, limits, now) <= now)
     ]
     return sorted(found, key=lambda replica: _worth(state, replica, demand, now))
 
@@ -111,8 +109,9 @@ def _evictable(state: State) -> Iterator[Replica]:
 
 
 def _worth(state: State, replica: Replica, demand: Demand, now: datetime) -> tuple[bool, float, str]:
-    """Return what a replica is worth keeping: used ones more than unused ones, then by predicted reuse times
-    reload time per byte. Reuse is predicted from how long it has not been used.
+    """Return what a replica is worth keeping: used ones first, then by reuse times reload time per byte.
+
+    Reuse is predicted from how long it has not been used.
     """
     busy = demand.leases.get(replica.id, 0) > 0
     unused = demand.idle_since.get(replica.id, replica.since)

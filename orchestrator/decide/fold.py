@@ -1,6 +1,6 @@
 """What an event does to the state, and the facts it leaves behind."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
@@ -46,23 +46,18 @@ def fold(state: State, event: Event) -> Folded:
     An event about a replica that the fleet no longer knows changes nothing:
     answers may come late.
     """
+    if isinstance(event, Fetched | FetchFailed | SourceMoved | Removed | RemoveFailed):
+        folded = source.fold(state, event)
+        return Folded(_refreshed(folded.state, [event.model], event.at), folded.facts)
+    if isinstance(event, ReplicaLoaded | ReplicaLost | ReplicaUnloaded | UnloadFailed):
+        replica = state.fleet.replicas.get(event.replica)
+        return Folded(state) if replica is None else _of_replica(state, replica, event)
     match event:
         case CatalogRead():
             after, touched, facts = adopt(state, event)
             folded = Folded(_refreshed(after, touched, event.at), facts)
         case ActionIssued(at=at, action=action):
             folded = _issued(state, action, at)
-        case Fetched() | FetchFailed() | SourceMoved() | Removed() | RemoveFailed():
-            folded = source.fold(state, event)
-            folded = Folded(_refreshed(folded.state, [event.model], event.at), folded.facts)
-        case ReplicaLoaded(replica=name):
-            folded = _known(state, name, lambda replica: _loaded(state, replica, event))
-        case ReplicaLost(replica=name):
-            folded = _known(state, name, lambda replica: _lost(state, replica, event))
-        case ReplicaUnloaded(replica=name, at=at):
-            folded = _known(state, name, lambda replica: _unloaded(state, replica, at))
-        case UnloadFailed(replica=name):
-            folded = _known(state, name, lambda replica: _unload_failed(state, replica, event))
         case Observed():
             folded = _observed(state, event)
         case MemoryRead():
@@ -80,9 +75,20 @@ def fold(state: State, event: Event) -> Folded:
     return folded
 
 
-def _known(state: State, name: str, then: Callable[[Replica], Folded]) -> Folded:
-    replica = state.fleet.replicas.get(name)
-    return Folded(state) if replica is None else then(replica)
+def _of_replica(
+    state: State, replica: Replica, event: ReplicaLoaded | ReplicaLost | ReplicaUnloaded | UnloadFailed
+) -> Folded:
+    match event:
+        case ReplicaLoaded():
+            return _loaded(state, replica, event)
+        case ReplicaLost():
+            return _lost(state, replica, event)
+        case ReplicaUnloaded(at=at):
+            return _unloaded(state, replica, at)
+        case UnloadFailed():
+            return _unload_failed(state, replica, event)
+        case _:
+            assert_never(event)
 
 
 def _issued(state: State, action: Action, at: datetime) -> Folded:

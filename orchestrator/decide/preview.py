@@ -97,8 +97,7 @@ class _Play:
                 moving = _under_way(self._state)
                 if moving is None:
                     return
-                for switch in self._end(moving):
-                    yield switch
+                yield from self._end(moving)
 
     def _look(self) -> None:
         """Have all memory that was given back seen; where none was ever seen, have enough."""

@@ -87,15 +87,21 @@ def unready(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> s
         return f"it was given up: {rejection.message}"
     if record.name in state.fetching:
         return f"{desired.source.written} is being fetched and checked"
-    if rejection is not None and rejection.retry_at is not None:
+    if rejection is not None:
         return f"it failed and is tried again at {rejection.retry_at:%H:%M:%S} UTC: {rejection.message}"
+    return _unloaded(state, desired, replicas)
+
+
+def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica]) -> str:
     if why := budget.obstacle(state, desired):
         return f"{why}; fix: {NO_ROOM_FIX}"
     if replicas:
         return f"it was unloaded: {replicas[-1].why}"
+    if not desired.resident:
+        return "it is loaded when a request asks for it"
     if desired.launch in state.fetched and not budget.fits(budget.need(state, desired), budget.free(state)):
         return "it waits for memory that others hold"
-    return "it is about to load" if desired.resident else "it is loaded when a request asks for it"
+    return "it is about to load"
 
 
 def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec) -> bool:
