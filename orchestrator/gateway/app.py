@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Final
 
 from orchestrator import clock
-from orchestrator.values.choice import Refusal
 from orchestrator.errors import RequestError
 from orchestrator.gateway import answer, models, refusals
 from orchestrator.gateway.body import ENDPOINTS, Endpoint
@@ -14,6 +13,7 @@ from orchestrator.gateway.client import Client
 from orchestrator.gateway.guard import Guard
 from orchestrator.gateway.ports import History, Leases, Readiness, Receive, Scope, Send
 from orchestrator.gateway.relay import Relay
+from orchestrator.values.choice import Refusal
 from orchestrator.values.settings import Settings
 
 MODELS: Final = "/v1/models"

@@ -7,6 +7,7 @@ from orchestrator.gateway.body import Endpoint
 from orchestrator.gateway.patience import Patience
 from orchestrator.gateway.ports import Lease, Leases
 from orchestrator.gateway.record import Record
+from orchestrator.values.choice import Refusal
 from orchestrator.values.routing import Route
 
 

@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
-from orchestrator.values.choice import Refusal
 from orchestrator.errors import RequestError
+from orchestrator.values.choice import Refusal
 
 # A guess: how long a model takes to load is not measured yet.
 RETRY_AFTER_S = 5
