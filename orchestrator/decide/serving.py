@@ -97,9 +97,12 @@ def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica]) -> 
         return f"{why}; fix: {NO_ROOM_FIX}"
     if replicas:
         return f"it was unloaded: {replicas[-1].why}"
+    room = budget.fits(budget.need(state, desired), budget.free(state))
     if not desired.resident:
-        return "it is loaded when a request asks for it"
-    if desired.launch in state.fetched and not budget.fits(budget.need(state, desired), budget.free(state)):
+        return "it is loaded when a request asks for it" + (
+            "" if room else "; others have to make room first"
+        )
+    if desired.launch in state.fetched and not room:
         return "it waits for memory that others hold"
     return "it is about to load"
 
