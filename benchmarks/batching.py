@@ -21,6 +21,7 @@ from orchestrator.workers.context import Context
 from orchestrator.workers.llama_cpp import Model
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.sampling import make_sampler
+from orchestrator.workers.shape import Shape
 from orchestrator.workers.stops import TextFlow
 
 CLIENTS = 8
@@ -95,7 +96,7 @@ class Reference:
 
     def __init__(self, path: Path) -> None:
         self._model = Model(path)
-        self._context = Context(self._model, cells=2048, batch=512, sequences=1, threads=1)
+        self._context = Context(self._model, Shape(cells=2048, batch=512, sequences=1, threads=1))
 
     def gap(self, prompt: str, text: str, tokens: int) -> float:
         """Return the likeliest token's lead where `text` parts from the greedy answer; 0 for nowhere."""

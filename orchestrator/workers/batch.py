@@ -17,7 +17,6 @@ from orchestrator.workers.slots import Slots
 from orchestrator.workers.work import Embedding, Finish, Generation, Progress, Work
 
 LOG = logging.getLogger(__name__)
-BATCH_TOKENS: Final = 512  # llama.cpp's own default of a physical batch
 # Refused decodes in a row after which the process gives up and leaves it to a fresh one. A guess.
 FAILURES_ALLOWED: Final = 3
 

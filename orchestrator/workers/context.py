@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.llama_cpp import FAST, LOG, C, Model, logged_cause
+from orchestrator.workers.shape import Shape, context_parameters
 
 FAST.llama_memory_seq_rm.argtypes = C.llama_memory_seq_rm.argtypes
 FAST.llama_memory_seq_rm.restype = C.llama_memory_seq_rm.restype
@@ -18,41 +19,29 @@ _CAUSES = {1: "no room in the KV cache", 2: "the decode was aborted", -1: "the b
 
 
 class Context:
-    """`sequences` token sequences that share `cells` KV cells. One thread may use it at a time.
+    """Token sequences that share KV cells, as its shape says. One thread may use it at a time.
 
-    `batch` is the most tokens of one decode, of which one per sequence may ask for logits. With `pooled`,
-    decoding yields one embedding per sequence instead of logits.
+    In one decode, one token per sequence may ask for logits.
     """
 
-    def __init__(
-        self, model: Model, *, cells: int, batch: int, sequences: int, threads: int, pooled: bool = False
-    ) -> None:
+    def __init__(self, model: Model, shape: Shape) -> None:
         """Allocate it.
 
         Raises:
             LoadRefused: there is not enough memory, or the model cannot work like this.
         """
-        self.batch = batch
-        self.sequences = sequences
-        params = C.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = cells, batch, batch
-        params.n_seq_max = sequences
-        params.n_outputs_max = 0 if pooled else sequences  # all rows: a large vocabulary times 512
-        params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
-        params.no_perf = True
-        params.embeddings = pooled
-        if pooled and not model.pooling_is_set:
-            params.pooling_type = C.LLAMA_POOLING_TYPE_MEAN
+        batch = self.batch = shape.batch
+        self.sequences = shape.sequences
+        params = context_parameters(shape, pooling_is_set=model.pooling_is_set)
         with LOG.kept_apart():
             self.pointer = C.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             cause, out_of_memory = logged_cause()
             kind = FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.FAILED
-            raise LoadRefused(kind, f"there is no room for a context of {cells} tokens: {cause}")
+            raise LoadRefused(kind, f"there is no room for a context of {shape.cells} tokens: {cause}")
         self._memory = C.llama_get_memory(self.pointer)
         self._n_embd, self._n_vocab = model.n_embd, model.n_vocab
-        self._pooled = pooled
+        self._pooled = shape.pooled
         self._rewindable = model.rewindable
         self._tokens = (ctypes.c_int32 * batch)()
         self._positions = (ctypes.c_int32 * batch)()

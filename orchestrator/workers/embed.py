@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from orchestrator.workers.context import Context, DecodeFailed
 from orchestrator.workers.frames import LoadRefused
 from orchestrator.workers.llama_cpp import Model
-
-_SEQUENCES = 16
-_LEAST_CELLS = 512
+from orchestrator.workers.shape import embedding
 
 
 class Embedder:
@@ -27,7 +25,7 @@ class Embedder:
         """
         context = self._context_for(len(inputs[0]))
         count = 0
-        for tokens in inputs[:_SEQUENCES]:
+        for tokens in inputs[: context.sequences]:
             if context.rows + len(tokens) > context.batch:
                 break
             context.add(tokens, start=0, sequence=count, wanted=True)
@@ -44,16 +42,8 @@ class Embedder:
             if self._context is not None:
                 self._context.close()
                 self._context = None
-            cells = max(_LEAST_CELLS, 1 << (tokens - 1).bit_length())
             try:
-                self._context = Context(
-                    self._model,
-                    cells=cells,
-                    batch=cells,
-                    sequences=_SEQUENCES,
-                    threads=self._threads,
-                    pooled=True,
-                )
+                self._context = Context(self._model, embedding(tokens, threads=self._threads))
             except LoadRefused as error:
                 raise DecodeFailed(str(error)) from error
         return self._context

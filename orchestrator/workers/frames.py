@@ -21,7 +21,8 @@ class Launch:
     `model` is the name put into every answer, `path` the GGUF file (for mlx the folder), `context` the tokens
     of one request, `parallel` the requests decoded at once, `socket` the Unix socket to bind. `threads` None
     means the physical cores, or what ORCHESTRATOR_WORKER_THREADS says. `warm` asks for one decode before
-    `Ready`. `runtime` is "llama-cpp" or "mlx".
+    `Ready`. `runtime` is "llama-cpp" or "mlx". `accelerator` is what the model's file asks for, "auto" for
+    the best there is. `embeds` says that requests for embeddings will come.
     """
 
     model: str
@@ -32,6 +33,8 @@ class Launch:
     threads: int | None = None
     warm: bool = True
     runtime: str = "llama-cpp"
+    accelerator: str = "auto"
+    embeds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

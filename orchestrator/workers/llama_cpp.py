@@ -41,6 +41,7 @@ FAST.llama_token_to_piece.restype = C.llama_token_to_piece.restype
 
 _WARNING, _CONT = 3, 5  # ggml_log_level; CONT goes on with the line before
 _KEPT_LINES = 200
+_NO_DEVICES = (ctypes.c_void_p * 1)()  # a list that ends at once; referenced for ever, C reads it
 _MAGIC = b"GGUF"
 
 
@@ -79,19 +80,40 @@ _log_callback = C.llama_log_callback(LOG)  # referenced for ever: C keeps the po
 C.llama_log_set(_log_callback, None)
 
 
+def _parameters(accelerator: str, *, dry: bool) -> Any:  # noqa: ANN401 (a C struct)
+    """Return llama.cpp's parameters of a model; `dry` reads the file's header and allocates nothing.
+
+    Raises:
+        LoadRefused: the accelerator that is asked for is not one of this build.
+    """
+    offloads = bool(C.llama_supports_gpu_offload())
+    if accelerator not in {"auto", "cpu"} and not offloads:
+        message = f"this llama-cpp-python computes on the CPU only, and the model asks for {accelerator}"
+        raise LoadRefused(FailureKind.UNAVAILABLE, message)
+    params = C.llama_model_default_params()
+    if accelerator == "cpu":
+        params.n_gpu_layers = 0
+        params.devices = ctypes.cast(_NO_DEVICES, type(params.devices))
+    if dry:
+        params.no_alloc = True
+        params.load_mode = C.LLAMA_LOAD_MODE_NONE  # with any kind of mapping it aborts
+    return params
+
+
 class Model:
     """One loaded GGUF file. Everything here may be called from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the file.
+    def __init__(self, path: Path, *, accelerator: str = "auto", dry: bool = False) -> None:
+        """Load the file; where `dry`, read its header only, which is enough for a forecast.
 
         Raises:
             LoadRefused: with llama.cpp's own cause.
         """
         _check_file(path)
         C.llama_backend_init()
+        params = _parameters(accelerator, dry=dry)
         with LOG.kept_apart():
-            self.pointer = C.llama_model_load_from_file(os.fsencode(path), C.llama_model_default_params())
+            self.pointer = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
             raise _refusal(path)
         self.vocab = C.llama_model_get_vocab(self.pointer)

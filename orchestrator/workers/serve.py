@@ -24,6 +24,7 @@ from orchestrator.workers.frames import (
     encode_report,
 )
 from orchestrator.workers.parent import die_with_parent, hold_lifeline, read_line, take_stdout
+from orchestrator.workers.slots import sequences_of
 
 LOG = logging.getLogger("orchestrator.worker")
 # Connections that may wait to be taken up. More than the queue holds: a Unix socket refuses at once
@@ -35,7 +36,6 @@ GRACE_S: Final = 5.0
 # How long the interpreter lets one thread go on while another waits. The default of 5 ms would hold up a
 # decode of 0.1 ms whenever the event loop happens to be busy.
 _SWITCH_S: Final = 0.0005
-_MOST_SEQUENCES: Final = 64
 # What a launch may ask for: the module that loads it, and the package that the module stands on.
 RUNTIMES: Final = {
     "llama-cpp": ("orchestrator.workers.engine", "llama-cpp-python"),
@@ -102,7 +102,7 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
         service, model = load(
             launch,
             loop=loop,
-            sequences=min(2 * launch.parallel + 2, max(_MOST_SEQUENCES, launch.parallel)),
+            sequences=sequences_of(launch.parallel),
             queue_limit=QUEUE_LIMIT,
             broken=broken,
         )

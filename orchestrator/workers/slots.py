@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+# Idle sequences keep prompts for those who come back; more than this many are not worth the search.
+_MOST_SEQUENCES: Final = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +91,11 @@ class Slots:
     @property
     def all(self) -> Sequence[Slot]:
         return self._slots
+
+
+def sequences_of(parallel: int) -> int:
+    """Return how many token sequences, idle ones included, are kept beside so many requests at once."""
+    return min(2 * parallel + 2, max(_MOST_SEQUENCES, parallel))
 
 
 def shared_prefix(one: list[int], other: list[int]) -> int:

@@ -15,6 +15,7 @@ from orchestrator.workers.inbox import QueueFull
 from orchestrator.workers.llama_cpp import Model
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.sampling import Sampler, make_sampler
+from orchestrator.workers.shape import Shape
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.work import Embedding, Generation, Progress, Work
 
@@ -41,7 +42,7 @@ class Bench:
 
     def __init__(self, model: Model, *, parallel: int = 2, queue_limit: int = 4) -> None:
         self.model = model
-        self.context = FaultyContext(model, cells=parallel * 256, batch=512, sequences=6, threads=1)
+        self.context = FaultyContext(model, Shape(cells=parallel * 256, batch=512, sequences=6, threads=1))
         self.context.gate = threading.Event()
         self.context.gate.set()
         self.texts: dict[Work, str] = {}
