@@ -1,7 +1,9 @@
 """HTTP/1.1 on a Unix socket: what a worker needs of it and no more.
 
 One trusted peer, the parent, talks to a worker, so there is no TLS, no compression, no upgrade. Answers are
-written straight from the event loop's callbacks: no task, no queue and no wake-up per streamed token.
+written straight from the event loop's callbacks: no task, no queue and no wake-up per streamed token. Whoever
+makes answers out of what somebody else sends awaits `drain` between them, so that a peer who does not read
+slows the sender down in place of filling the memory.
 """
 
 import asyncio
@@ -27,10 +29,10 @@ class Exchange:
     """One request and its answer. Only for the event loop's thread.
 
     After the peer has left, or the answer is complete, writing does nothing. `gone` is called when the peer
-    leaves before the answer is complete.
+    leaves before the answer is complete. `streaming` is set once a stream has begun.
     """
 
-    __slots__ = ("_connection", "body", "done", "gone", "method", "path")
+    __slots__ = ("_connection", "body", "done", "gone", "method", "path", "streaming")
 
     def __init__(self, connection: "Connection", method: str, path: str, body: bytes) -> None:
         self._connection = connection
@@ -38,6 +40,7 @@ class Exchange:
         self.path = path
         self.body = body
         self.done = False
+        self.streaming = False
         self.gone: Callable[[], None] | None = None
 
     def answer(self, status: int, body: bytes, *, headers: str = "") -> None:
@@ -54,6 +57,7 @@ class Exchange:
     def open_stream(self, first: bytes) -> None:
         """Begin a stream of server-sent events."""
         if not self.done:
+            self.streaming = True
             self._connection.write(_STREAM + (_chunk(first) if first else b""))
 
     def send(self, content: bytes) -> None:
@@ -61,8 +65,13 @@ class Exchange:
         if not self.done:
             self._connection.write(_chunk(content))
 
+    async def drain(self) -> None:
+        """Return when the peer has read enough of what was sent that there is room for more, or has left."""
+        if not self.done:
+            await self._connection.drain()
+
     def close_stream(self, content: bytes) -> None:
-        """Send the last of a stream, and end it."""
+        """Send the last of a stream, and end it; not empty."""
         if not self.done:
             self._connection.write(_chunk(content) + b"0\r\n\r\n")
             self.finish()
@@ -97,6 +106,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._ahead: deque[Exchange] = deque()
         self._exchange: Exchange | None = None
+        self._room: asyncio.Future[None] | None = None  # there while the peer reads too slowly
         self.closing = False
 
     # What asyncio calls.
@@ -108,6 +118,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         self._all.closed(self)
         self._transport = None
+        self.resume_writing()
         if self._exchange is not None:
             self._exchange.peer_left()
 
@@ -118,6 +129,14 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "upgrades are not supported")
         except httptools.HttpParserError as failure:
             self._refuse(400, f"not an HTTP request: {failure}")
+
+    def pause_writing(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
 
     # What the parser calls.
 
@@ -158,6 +177,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    async def drain(self) -> None:
+        """Return when little enough waits to be sent, or the peer has left."""
+        if self._room is not None:
+            await asyncio.shield(self._room)  # several may wait for it, and each may be cancelled
+
     def next(self) -> None:
         """Take the next request, or close where the peer or we want to."""
         self._exchange = None
@@ -174,6 +198,11 @@ class Connection(asyncio.Protocol):
         """Close, after what was written has been sent."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def close_when_idle(self) -> None:
         """Close now, or when the answer under way is complete."""
@@ -209,4 +238,10 @@ class Connections:
         """Close the idle ones now, the others after their answer; return when all are closed."""
         for connection in list(self._open):
             connection.close_when_idle()
+        await self._none.wait()
+
+    async def abort(self) -> None:
+        """Close all at once, whatever was not sent; return when they are closed."""
+        for connection in list(self._open):
+            connection.abort()
         await self._none.wait()
