@@ -22,9 +22,9 @@ from orchestrator.workers import answers
 from orchestrator.workers.answers import dump
 from orchestrator.workers.wire import Connection, Connections, Exchange
 
-# Answers one exchange, to its end. It is cancelled at once when the client leaves. After each `send` it
-# awaits `exchange.drain()`. A RequestError becomes an answer in OpenAI's form or, once a stream has begun, its
-# last event.
+# Answers one exchange, to its end. It is cancelled at once when the client leaves, and awaits
+# `exchange.drain()` after each `send`. A RequestError becomes an answer in OpenAI's form or, once a stream has
+# begun, its last event.
 Handle = Callable[[Exchange], Awaitable[None]]
 
 PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})

@@ -181,6 +181,8 @@ class Connection(asyncio.Protocol):
         """Return when little enough waits to be sent, or the peer has left."""
         if self._room is not None:
             await asyncio.shield(self._room)  # several may wait for it, and each may be cancelled
+        elif self._transport is not None and self._transport.is_closing():
+            await asyncio.sleep(0)  # or a sender who never waits for anything else would never hear of it
 
     def next(self) -> None:
         """Take the next request, or close where the peer or we want to."""
