@@ -1,5 +1,6 @@
 """Values with defaults, for tests that care about one field."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,20 @@ def rejection(value: ModelSpec | None = None, **changes: Any) -> Rejection:  # n
 
 
 def state(wanted: ModelSpec | None = None, *replicas: Replica, **record: Any) -> State:  # noqa: ANN401 (any field)
-    """A state with one model, `fast`; `wanted` None means that its file is gone."""
+    """A state with one model, `fast`, all of it fetched; `wanted` None means that its file is gone."""
     document = model(wanted) if wanted else None
     known = ModelRecord(**({"name": "fast", "document": document} | record))
+    return fetched(_state(document, known, replicas))
+
+
+def fetched(held: State) -> State:
+    """The state with the weights of everything that it knows of checked, and nothing known of their memory."""
+    specs = [spec for known in held.models.values() for spec in (known.desired, known.stable) if spec]
+    launches = {spec.launch for spec in specs} | {r.launch for r in held.fleet.replicas.values()}
+    return replace(held, fetched=held.fetched | launches)
+
+
+def _state(document: Document[ModelSpec] | None, known: ModelRecord, replicas: tuple[Replica, ...]) -> State:
     return State(
         boot=1,
         started=len(replicas),

@@ -13,7 +13,7 @@ from orchestrator.values.catalog import Held, Problem
 from orchestrator.values.condition import Condition, ConditionType, Truth
 from orchestrator.values.fleet import Replica
 from orchestrator.values.spec import ModelSpec, ModelState
-from orchestrator.values.state import ModelRecord, Rejection
+from orchestrator.values.state import ModelRecord, Rejection, State
 from tests.builders import NOW, model, rejection, replica, spec
 
 ACCEPTED, FETCHED, READY = ConditionType.ACCEPTED, ConditionType.FETCHED, ConditionType.READY
@@ -45,7 +45,7 @@ def found(
     problems: tuple[Problem, ...] = (),
     held: tuple[Held, ...] = (),
 ) -> Mapping[ConditionType, Condition]:
-    return conditions(known, replicas, problems, held, LATER)
+    return conditions(State(), known, replicas, problems, held, LATER)
 
 
 def r(value: ModelSpec, phase: str, why: str = "its file asks for it") -> Replica:
@@ -298,7 +298,7 @@ def test_the_generation_is_that_of_the_file(known: ModelRecord, generation: int)
 
 
 def test_since_is_kept_while_the_status_stays_and_moves_with_it() -> None:
-    before = record(conditions=conditions(record(), [], [], [], NOW))
+    before = record(conditions=conditions(State(), record(), [], [], [], NOW))
     after = found(before, r(OLD, "starting"))
     assert after[READY].reason != before.conditions[READY].reason
     assert after[READY].since == NOW

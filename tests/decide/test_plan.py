@@ -7,6 +7,7 @@ import pytest
 from orchestrator.decide.plan import next_wake, plan
 from orchestrator.values.action import Action, Drain, Load, Unload
 from orchestrator.values.catalog import Catalog
+from orchestrator.values.demand import NO_DEMAND, Demand
 from orchestrator.values.fleet import Fleet, Replica
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelState
@@ -162,20 +163,20 @@ CASES: list[tuple[str, State, dict[str, int], list[str]]] = [
 
 @pytest.mark.parametrize(("held", "leases", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_plan(held: State, leases: dict[str, int], expected: list[str]) -> None:
-    assert brief(plan(held, leases, LIMITS, NOW)) == expected
+    assert brief(plan(held, Demand(leases=leases), LIMITS, NOW)) == expected
 
 
 def test_a_replica_that_nobody_knows_is_unloaded() -> None:
     stray = State(strays=(("llama-cpp", "who-1.1"),))
-    assert brief(plan(stray, {}, LIMITS, NOW)) == ["unload who-1.1"]
+    assert brief(plan(stray, NO_DEMAND, LIMITS, NOW)) == ["unload who-1.1"]
 
 
 def test_a_replica_that_would_not_go_is_left_alone_for_a_while() -> None:
     stubborn = replica(OLD, id="r1", phase="draining", not_before=NOW + timedelta(seconds=5))
     held = state(NEW, stubborn, r("small", 2))
-    assert plan(held, {}, LIMITS, NOW) == ()
-    assert next_wake(held, {}, LIMITS, NOW) == NOW + timedelta(seconds=5)
-    assert brief(plan(held, {}, LIMITS, NOW + timedelta(seconds=5))) == ["unload r1"]
+    assert plan(held, NO_DEMAND, LIMITS, NOW) == ()
+    assert next_wake(held, NO_DEMAND, LIMITS, NOW) == NOW + timedelta(seconds=5)
+    assert brief(plan(held, NO_DEMAND, LIMITS, NOW + timedelta(seconds=5))) == ["unload r1"]
 
 
 def test_loads_are_bounded_and_models_that_nobody_serves_come_first() -> None:
@@ -186,13 +187,13 @@ def test_loads_are_bounded_and_models_that_nobody_serves_come_first() -> None:
         models={s.name: ModelRecord(name=s.name, document=model(s)) for s in specs},
         fleet=Fleet(replicas={"a1": served}),
     )
-    assert [a.model for a in plan(held, {}, LIMITS, NOW)] == ["b", "c"]
-    assert [a.model for a in plan(held, {}, Limits(loads_at_once=9), NOW)] == ["b", "c", "d", "a"]
+    assert [a.model for a in plan(held, NO_DEMAND, LIMITS, NOW)] == ["b", "c"]
+    assert [a.model for a in plan(held, NO_DEMAND, Limits(loads_at_once=9), NOW)] == ["b", "c", "d", "a"]
 
 
 def test_replica_ids_do_not_repeat_across_starts_of_the_daemon() -> None:
-    first = plan(State(boot=1, models=state(OLD).models), {}, LIMITS, NOW)
-    second = plan(State(boot=2, models=state(OLD).models), {}, LIMITS, NOW)
+    first = plan(State(boot=1, models=state(OLD).models), NO_DEMAND, LIMITS, NOW)
+    second = plan(State(boot=2, models=state(OLD).models), NO_DEMAND, LIMITS, NOW)
     assert first[0].replica != second[0].replica
 
 
@@ -212,9 +213,9 @@ def test_replica_ids_do_not_repeat_across_starts_of_the_daemon() -> None:
 def test_the_next_wake_is_the_first_instant_at_which_time_alone_changes_the_plan(
     held: State, leases: dict[str, int], wake_in_s: float | None
 ) -> None:
-    wake = next_wake(held, leases, LIMITS, NOW)
+    wake = next_wake(held, Demand(leases=leases), LIMITS, NOW)
     assert wake == (None if wake_in_s is None else NOW + timedelta(seconds=wake_in_s))
     if wake is not None:
-        just_before = plan(held, leases, LIMITS, wake - timedelta(milliseconds=1))
+        just_before = plan(held, Demand(leases=leases), LIMITS, wake - timedelta(milliseconds=1))
         assert just_before == ()
-        assert plan(held, leases, LIMITS, wake) != ()
+        assert plan(held, Demand(leases=leases), LIMITS, wake) != ()

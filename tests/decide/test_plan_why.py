@@ -7,6 +7,7 @@ import pytest
 from orchestrator.decide.plan import next_wake, plan
 from orchestrator.values.action import Action, Drain, Load, Unload
 from orchestrator.values.catalog import Catalog
+from orchestrator.values.demand import NO_DEMAND, Demand
 from orchestrator.values.fleet import Fleet, Replica
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelSpec, ModelState
@@ -109,16 +110,16 @@ WHYS: list[tuple[str, State, dict[str, int], type[Action], str]] = [
 
 @pytest.mark.parametrize(("held", "leases", "kind", "why"), [c[1:] for c in WHYS], ids=[c[0] for c in WHYS])
 def test_why(held: State, leases: dict[str, int], kind: type[Action], why: str) -> None:
-    (action,) = [action for action in plan(held, leases, LIMITS, NOW) if isinstance(action, kind)]
+    (action,) = [action for action in plan(held, Demand(leases=leases), LIMITS, NOW) if isinstance(action, kind)]
     assert action.why == why
 
 
 def test_an_action_names_what_it_is_about() -> None:
-    (load,) = plan(state(OLD), {}, LIMITS, NOW)
+    (load,) = plan(state(OLD), NO_DEMAND, LIMITS, NOW)
     assert load == Load(model="fast", replica="fast-1.1", spec=OLD, why="its file asks for it")
-    (drain,) = plan(state(None, r(OLD, 1)), {}, LIMITS, NOW)
+    (drain,) = plan(state(None, r(OLD, 1)), NO_DEMAND, LIMITS, NOW)
     assert drain == Drain(model="fast", replica="r1", why="its file is gone")
-    (unload,) = plan(state(None, r(OLD, 1, "draining", why="w")), {}, LIMITS, NOW)
+    (unload,) = plan(state(None, r(OLD, 1, "draining", why="w")), NO_DEMAND, LIMITS, NOW)
     assert unload == Unload(
         model="fast", replica="r1", engine="llama-cpp", why="w; its last request has ended"
     )
@@ -130,14 +131,14 @@ def test_an_action_names_what_it_is_about() -> None:
 
 def test_the_last_good_one_goes_on_loading_when_the_new_one_is_tried_again() -> None:
     held = state(NEW, r(OLD, 1, "starting"), stable=OLD, rejected={NEW.launch: rejection(NEW, retry_at=NOW)})
-    (load,) = plan(held, {}, LIMITS, NOW)
+    (load,) = plan(held, NO_DEMAND, LIMITS, NOW)
     assert isinstance(load, Load)
     assert load.spec == NEW
 
 
 def test_a_start_of_the_last_good_one_is_called_off_once_the_file_asks_for_something_else() -> None:
     held = state(NEW, r(OLD, 1, "starting"), stable=OLD)
-    assert [type(action) for action in plan(held, {}, LIMITS, NOW)] == [Unload, Load]
+    assert [type(action) for action in plan(held, NO_DEMAND, LIMITS, NOW)] == [Unload, Load]
 
 
 def many(*replicas: Replica) -> State:
@@ -172,13 +173,13 @@ def many(*replicas: Replica) -> State:
     ],
 )
 def test_loads_are_bounded_over_all_models(replicas: tuple[Replica, ...], loads: int) -> None:
-    found = [a for a in plan(many(*replicas), {}, LIMITS, NOW) if isinstance(a, Load) and a.model in "abcd"]
+    found = [a for a in plan(many(*replicas), NO_DEMAND, LIMITS, NOW) if isinstance(a, Load) and a.model in "abcd"]
     assert [load.model for load in found] == list("abcd"[:loads])
 
 
 def test_loads_are_numbered_on_from_those_before() -> None:
     held = State(boot=3, started=7, models=many().models)
-    assert [a.replica for a in plan(held, {}, LIMITS, NOW)] == ["a-3.8", "b-3.9"]
+    assert [a.replica for a in plan(held, NO_DEMAND, LIMITS, NOW)] == ["a-3.8", "b-3.9"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_loads_are_numbered_on_from_those_before() -> None:
     ],
 )
 def test_what_is_due_or_given_up_is_nothing_to_wake_for(rejected: dict[str, object]) -> None:
-    assert next_wake(state(OLD, rejected=rejected), {}, LIMITS, NOW) is None
+    assert next_wake(state(OLD, rejected=rejected), NO_DEMAND, LIMITS, NOW) is None
 
 
 def test_the_earliest_of_several_instants_is_the_next_wake() -> None:
@@ -207,6 +208,6 @@ def test_the_earliest_of_several_instants_is_the_next_wake() -> None:
             OLD.launch: rejection(OLD, retry_at=NOW + timedelta(seconds=30)),
         },
     )
-    assert next_wake(held, {"r1": 1}, LIMITS, NOW) == NOW + timedelta(seconds=20)
-    assert next_wake(held, {"r1": 1}, Limits(drain_s=99), NOW) == NOW + timedelta(seconds=25)
-    assert next_wake(held, {}, LIMITS, NOW) == NOW, "an idle one may be unloaded now"
+    assert next_wake(held, Demand(leases={"r1": 1}), LIMITS, NOW) == NOW + timedelta(seconds=20)
+    assert next_wake(held, Demand(leases={"r1": 1}), Limits(drain_s=99), NOW) == NOW + timedelta(seconds=25)
+    assert next_wake(held, NO_DEMAND, LIMITS, NOW) == NOW, "an idle one may be unloaded now"

@@ -12,6 +12,7 @@ from orchestrator.decide.plan import plan
 from orchestrator.decide.preview import Step, preview
 from orchestrator.decide.serving import routing_table
 from orchestrator.values.catalog import Catalog, Reading
+from orchestrator.values.demand import NO_DEMAND
 from orchestrator.values.event import ActionIssued, CatalogRead, Event, ReplicaLoaded, ReplicaUnloaded
 from orchestrator.values.fleet import Fleet, Phase, Replica
 from orchestrator.values.settings import Limits
@@ -219,7 +220,7 @@ def play(held: State, read: CatalogRead) -> tuple[State, list[tuple[str, str]]]:
     held = fold(held, read).state
     issued: list[tuple[str, str]] = []
     for _ in range(100):
-        for action in plan(held, {}, LIMITS, NOW):
+        for action in plan(held, NO_DEMAND, LIMITS, NOW):
             issued.append((type(action).__name__.lower(), action.replica))
             held = fold(held, ActionIssued(at=NOW, action=action)).state
         moving = [r for r in held.fleet.replicas.values() if r.phase in (Phase.STARTING, Phase.STOPPING)]

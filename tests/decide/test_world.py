@@ -12,6 +12,7 @@ from orchestrator.decide.preview import preview
 from orchestrator.decide.serving import routing_table
 from orchestrator.values.action import Drain, Load, Unload
 from orchestrator.values.catalog import Catalog, Document, Reading
+from orchestrator.values.demand import Demand
 from orchestrator.values.event import (
     ActionIssued,
     CatalogRead,
@@ -53,7 +54,7 @@ class World(RuleBasedStateMachine):
     def tell(self, event: Event) -> None:
         served_before = self.served()
         self.state = fold(self.state, event).state
-        for action in plan(self.state, self.leases, LIMITS, self.now):
+        for action in plan(self.state, Demand(leases=self.leases), LIMITS, self.now):
             self.state = fold(self.state, ActionIssued(at=self.now, action=action)).state
             match action:
                 case Load():
@@ -205,7 +206,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def a_second_look_finds_nothing_to_do(self) -> None:
-        again = plan(self.state, self.leases, LIMITS, self.now)
+        again = plan(self.state, Demand(leases=self.leases), LIMITS, self.now)
         # What was told to drain in the first look may be unloaded in the second.
         assert not [action for action in again if not isinstance(action, Unload)]
 
