@@ -198,26 +198,14 @@ class Batch:
             work.sampler.close()
             self._news.append(Progress(work, ended=True, error=str(error)))
             return True
-        if not work.first_token_s:
-            work.first_token_s = now_s
-        work.last_token_s = now_s
         piece = None if token is None else self._model.piece(token)
-        if token is None or piece is None:
-            text, _ = work.text.close()
-            self._end(work, text, Finish.STOP)
-            return True
-        work.generated += 1
-        text, stopped = work.text.feed(piece)
-        if stopped:
-            self._end(work, text, Finish.STOP)
-            return True
-        if work.generated >= work.max_tokens:
-            rest, stopped = work.text.close()
-            self._end(work, text + rest, Finish.STOP if stopped else Finish.LENGTH)
+        text, finish = work.take(piece, now_s)
+        if finish is not None:
+            self._end(work, text, finish)
             return True
         if text:
             self._news.append(Progress(work, text))
-        work.pending = [token]
+        work.pending = [] if token is None else [token]
         return False
 
     def _end(self, work: Generation[Sampler], text: str, finish: Finish) -> None:

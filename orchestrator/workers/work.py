@@ -49,6 +49,22 @@ class Generation(Generic[S]):
     pending: list[int] = field(default_factory=list)  # tokens not decoded yet
     row: int = -1  # of the last decode, where it asked for logits
 
+    def take(self, piece: bytes | None, now_s: float) -> tuple[str, Finish | None]:
+        """Take the bytes of the next token, None for the end; return what to send, and why it ended."""
+        if not self.first_token_s:
+            self.first_token_s = now_s
+        self.last_token_s = now_s
+        if piece is None:
+            return self.text.close()[0], Finish.STOP
+        self.generated += 1
+        text, stopped = self.text.feed(piece)
+        if stopped:
+            return text, Finish.STOP
+        if self.generated < self.max_tokens:
+            return text, None
+        rest, stopped = self.text.close()
+        return text + rest, Finish.STOP if stopped else Finish.LENGTH
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Embedding:

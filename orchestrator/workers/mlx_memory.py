@@ -1,0 +1,82 @@
+"""How much memory mlx-lm takes for a model, from what its folder says; without mlx.
+
+The worker keeps to these figures (its cache of buffers and of prompts), so that the parent can count on them.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from orchestrator.workers.mlx_folder import MlxFolder
+
+MIB: Final = 1 << 20
+# Tokens of prompts that one step takes, over all requests, and how many requests share them.
+STEP_TOKENS: Final = 512
+PROMPTS_AT_ONCE: Final = 4
+# A KV cache grows by so many tokens at a time, and is filled up to the longest one of a batch.
+_CELLS: Final = 256
+# What mlx may keep of the buffers that it has freed. On a CPU its own default; with Metal, where making a
+# buffer costs more, a guess.
+BUFFERS_BYTES: Final = 256 * MIB if sys.platform == "darwin" else 32 * MIB
+
+
+def kv_bytes(folder: MlxFolder, tokens: int) -> int:
+    """Return what the keys and values of so many tokens take at most.
+
+    Each layer counts with all tokens: layers with a sliding window take less. Where keys and values are
+    kept compressed (MLA) they count as if they were not.
+    """
+    config = folder.text_config
+    layers = _number(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
+    heads = _number(config, "num_attention_heads", "n_heads", "n_head", "num_heads")
+    kv_heads = _number(config, "num_key_value_heads", "n_kv_heads", default=heads)
+    width = _number(config, "hidden_size", "d_model", "dim", "n_embd", "model_dim")
+    head = _number(config, "head_dim", default=-(-width // max(heads, 1)))
+    key = value = head
+    if "kv_lora_rank" in config:
+        kv_heads = heads
+        key = _number(config, "qk_nope_head_dim") + _number(config, "qk_rope_head_dim")
+        value = _number(config, "v_head_dim")
+    return layers * kv_heads * (key + value) * tokens * element_bytes(folder)
+
+
+def slot_bytes(folder: MlxFolder, context: int) -> int:
+    """Return what the keys and values of one request with a full context take at most."""
+    return kv_bytes(folder, context + _CELLS)
+
+
+def element_bytes(folder: MlxFolder) -> int:
+    """Return the size of an activation: 4 where any part of the weights is float32, which spreads; else 2."""
+    return 4 if any(tensor.dtype == "F32" for tensor in folder.tensors.values()) else 2
+
+
+def work_bytes(folder: MlxFolder, *, context: int, parallel: int) -> int:
+    """Return what the steps themselves take at most, besides weights and caches.
+
+    A step's widest moment is one layer: the activations of the feed-forward part, or the scores of attention
+    (every token of the step against the whole context, in float32 and twice, where the kernel does not
+    avoid them), and what a layer's cache leaves behind when it is moved.
+    """
+    config = folder.text_config
+    width = _number(config, "hidden_size", "d_model", "dim", "n_embd", "model_dim")
+    wide = _number(config, "intermediate_size", "ffn_dim", "n_inner", default=4 * width)
+    heads = _number(config, "num_attention_heads", "n_heads", "n_head", "num_heads")
+    vocabulary = _number(config, "vocab_size")
+    size = element_bytes(folder)
+    forward = STEP_TOKENS * (3 * wide + 6 * width) * size
+    scores = 0 if sys.platform == "darwin" else 2 * STEP_TOKENS * heads * (context + _CELLS) * 4
+    choice = 6 * parallel * vocabulary * 4
+    layers = max(_number(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers"), 1)
+    moved = 2 * parallel * slot_bytes(folder, context) // layers
+    return max(forward, scores) + choice + moved
+
+
+def _number(config: Mapping[str, Any], *names: str, default: int = 0) -> int:
+    """Return the first of some fields that holds a number; a list's largest."""
+    for name in names:
+        found = config.get(name)
+        if isinstance(found, list) and found and all(isinstance(each, int) for each in found):
+            return int(max(found))
+        if isinstance(found, int) and not isinstance(found, bool):
+            return found
+    return default

@@ -1,0 +1,54 @@
+"""The bytes that each token of a Hugging Face tokenizer stands for: text can be cut at any of them."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, Final
+
+_BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE: Final = "\u2581"  # SentencePiece's
+
+
+def pieces_of(content: Mapping[str, Any], tokens: list[str | None]) -> list[bytes]:
+    """Return the bytes of every token, b"" for control tokens.
+
+    Args:
+        content: the tokenizer as `tokenizer.json` describes it.
+        tokens: what the vocabulary calls each token, by its number; None for numbers without one.
+    """
+    read = _byte_level if "ByteLevel" in set(_kinds(content.get("decoder"))) else _sentence_piece
+    added = {entry["id"]: entry for entry in content.get("added_tokens", ())}
+    return [_piece(token, added.get(number), read) for number, token in enumerate(tokens)]
+
+
+def _piece(token: str | None, added: Mapping[str, Any] | None, read: Callable[[str], bytes]) -> bytes:
+    if token is None or (added is not None and added.get("special")):
+        return b""
+    return token.encode() if added is not None else read(token)
+
+
+def _kinds(decoder: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the kinds of decoder that follow one another."""
+    if decoder:
+        yield str(decoder.get("type"))
+        for inner in decoder.get("decoders", ()):
+            yield from _kinds(inner)
+
+
+def _byte_level(token: str) -> bytes:
+    letters = _letters()
+    return b"".join(letters.get(letter) or letter.encode() for letter in token)
+
+
+def _sentence_piece(token: str) -> bytes:
+    byte = _BYTE.fullmatch(token)
+    return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE, " ").encode()
+
+
+@cache
+def _letters() -> Mapping[str, bytes]:
+    """Return the bytes behind the 256 letters of a GPT-2 vocabulary."""
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    odd = (byte for byte in range(0x100) if byte not in plain)
+    letters = {chr(byte): bytes([byte]) for byte in plain}
+    return letters | {chr(0x100 + at): bytes([byte]) for at, byte in enumerate(odd)}

@@ -1,0 +1,36 @@
+"""mlx and mlx-lm, imported once and without what the import does besides."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+
+@contextmanager
+def _limits_kept() -> Iterator[None]:
+    """Keep mlx-lm's import from setting the limits on open files, which fails where they are low already."""
+    own = resource.setrlimit
+    resource.setrlimit = lambda _resource, _limits: None
+    try:
+        yield
+    finally:
+        resource.setrlimit = own
+
+
+with _limits_kept():
+    import mlx.core as mx
+
+    # Untyped, or typed as something that they do not return.
+    GENERATE: Any = import_module("mlx_lm.generate")
+    CACHE: Any = import_module("mlx_lm.models.cache")
+    SAMPLE: Any = import_module("mlx_lm.sample_utils")
+    UTILS: Any = import_module("mlx_lm.utils")
+
+
+def device_bytes() -> int:
+    """Return what Metal holds for this process, freed buffers included; 0 where there is no Metal.
+
+    Resident memory does not show it. Written from the documented counters; never run on Apple silicon.
+    """
+    return int(mx.get_active_memory() + mx.get_cache_memory()) if mx.metal.is_available() else 0
