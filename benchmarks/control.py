@@ -20,6 +20,7 @@ from orchestrator.config.scan import Scanner
 from orchestrator.decide.fold import fold
 from orchestrator.decide.plan import plan
 from orchestrator.decide.serving import routing_table
+from orchestrator.engines import kinds
 from orchestrator.values.event import ActionIssued, CatalogRead, ReplicaLoaded
 from orchestrator.values.fleet import Running
 from orchestrator.values.settings import Limits
@@ -58,7 +59,7 @@ def no_op_pass() -> list[Row]:
         models.mkdir()
         for number in range(FILES):
             (models / f"m{number:04}.yaml").write_text(FAST)
-        scanner = Scanner(Path(folder))
+        scanner = Scanner(Path(folder), engines=kinds.traits())
         now = datetime.now(UTC) + timedelta(seconds=10)  # noqa: TID251 (a benchmark has no clock of ours)
         first = milliseconds(lambda: scanner.scan(now))
         state = loaded(scanner, now)

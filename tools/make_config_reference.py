@@ -4,13 +4,15 @@ python tools/make_config_reference.py           writes docs/config.md
 python tools/make_config_reference.py --print   prints it
 """
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.schema import schema
+from orchestrator.config.explain import yaml_of
+from orchestrator.config.schema import engine_fields, published
+from orchestrator.config.sources import forms
+from orchestrator.engines import kinds
 
 PAGE = Path(__file__).parents[1] / "docs" / "config.md"
 EXAMPLES = Path(__file__).parents[1]
@@ -38,9 +40,14 @@ Support/orchestrator`); else `/etc/orchestrator`. `orchestrator check DIR` valid
 - **Names.** `*.yaml` and `*.yml`, links followed. Files whose names start with a dot, and what editors
   leave behind (`a.yaml~`, `a.yaml.bak`, `#a.yaml#`), are passed over. Two files for one name are a problem
   at both.
-- **References.** `${env:NAME}` and `${file:PATH}` in values (not in keys) are replaced when the file is
-  read, and never shown, logged or stored. A file's last line break is dropped; relative paths start at
-  `DIR`; at most 64 KiB. `$${` is a literal `${`. A referenced file that changes is read again.
+- **References.** `${env:NAME}`, `${file:PATH}` and `${credential:NAME}` in values (not in keys) are replaced
+  when the file is read, and never shown, logged or stored. A file's last line break is dropped; relative
+  paths start at `DIR`; at most 64 KiB. A credential is systemd's (`LoadCredential=`): the file of that name
+  in `$CREDENTIALS_DIRECTORY`. `$${` is a literal `${`. A referenced file that changes is read again.
+- **Secrets** (`api_key`, `api_keys`, `hf.token`) must be references. No problem ever shows the line of such a
+  field, nor what a reference stands for. References in `command` are refused: every user of a machine can
+  see the arguments of its programs.
+- **Durations** are `500ms`, `10s`, `2m`, `1.5h`, `7d`; **sizes** `16MiB` (binary) or `16MB` (decimal).
 - **Problems** come all at once, each as `file:line:column: what`, the source line, and `fix:`.
 
 ## What is obeyed, and when
@@ -68,8 +75,26 @@ Support/orchestrator`); else `/etc/orchestrator`. `orchestrator check DIR` valid
   once.
 """
 
+RULES = """\
+A rule table; the first rule that holds decides:
+
+```yaml
+kind: routing
+rules:
+  - when: {priority: {at_least: 9}}
+    use: [quality]                      # in place of `otherwise`
+  - when: {task: [code_generation, code_review]}
+    use: [coder]
+  - when: {complexity: {above: 0.7}, estimated_tokens: {below: 4000}}
+    prefer: [quality]                   # these first, and then `otherwise`
+otherwise: [fast]
+fallback: [quality]                     # after all of them
+tiers: [local]                          # [local, remote] lets paid ones take part, if `egress: true` does too
+```
+"""
+
 CHANGES = {
-    "live": "live, nothing reloads (but `absent` unloads)",
+    "live": "live, nothing is loaded anew (but `absent` unloads)",
     "reload": "reload, the same weights in a new process",
     "replace": "replace, a new revision is loaded beside the old one",
 }
@@ -82,7 +107,7 @@ WHERE = {
     ),
     "settings": (
         None,
-        "Every field may be left out. Durations are `500ms`, `10s`, `2m`, `1.5h`; sizes `16MiB` or `16MB`.",
+        "Every field may be left out.",
     ),
 }
 
@@ -95,6 +120,11 @@ NOUNS = {
     "source": "source",
     "duration": "duration",
     "size": "size",
+    "memory": "`auto` or size",
+    "recurrence": "recurrence",
+    "endpoint": "URL",
+    "secret": "reference",
+    "argument": "text",
 }
 
 
@@ -105,11 +135,15 @@ def reference() -> str:
 
 def section(kind: str) -> str:
     """Return the part about one kind of file."""
-    rule = schema(kind)
+    rule = published(kind, kinds.traits())
     example, sentence = WHERE[kind]
     parts = [f"## {rule['title']}", "", rule["description"], "", sentence, ""]
     if example is not None:
         parts += ["```yaml", (EXAMPLES / example).read_text().rstrip(), "```", ""]
+    if kind == "model":
+        parts += [*engines(), ""]
+    if kind == "routing":
+        parts += [RULES]
     parts += ["| field | value | default | what it is |", "| --- | --- | --- | --- |"]
     parts += [row(name, inner) for name, inner in fields("", rule)]
     classes = {inner["x-changes"] for _, inner in fields("", rule) if "x-changes" in inner}
@@ -119,23 +153,39 @@ def section(kind: str) -> str:
     return "\n".join([*parts, ""])
 
 
+def engines() -> Iterator[str]:
+    """Yield the table of the engines."""
+    yield "| engine | what it is | sources | fields of its own |"
+    yield "| --- | --- | --- | --- |"
+    for each in kinds.traits().values():
+        own = [name for name in engine_fields() if name in each.takes]
+        listed = ", ".join(f"`{name}`" + (" (needed)" if name in each.needs else "") for name in own)
+        yield f"| `{each.name}` | {each.summary.rstrip('.')}. | {forms(each)} | {listed} |"
+
+
 def fields(prefix: str, rule: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every field with its rule, dotted where nested."""
     for name, inner in rule.get("properties", {}).items():
         yield prefix + name, inner
-        yield from fields(f"{prefix}{name}.", inner)
+        if not inner.get("x-bounds"):  # their four words are in the column of values
+            yield from fields(f"{prefix}{name}.", inner)
+            yield from fields(f"{prefix}{name}[].", inner.get("items", {}))
 
 
 def row(name: str, rule: Mapping[str, Any]) -> str:
     """Return one line of the table."""
-    default = f"`{written(rule['default'])}`" if "default" in rule else ""
+    default = f"`{yaml_of(rule['default'])}`" if "default" in rule else ""
     text = rule["description"].replace("|", "\\|")
-    example = "" if "enum" in rule else f" Example: `{written(rule['examples'][0])}`"
+    example = "" if "enum" in rule else f" Example: `{yaml_of(rule['examples'][0])}`"
     return f"| `{name}` | {value(rule)} | {default} | {text}{example} |"
 
 
 def value(rule: Mapping[str, Any]) -> str:
     """Return what may be written, in a few words."""
+    if rule.get("x-bounds"):
+        return ", ".join(f"`{word}`" for word in rule["properties"])
+    if isinstance(rule["type"], list):
+        return f"{NOUNS[rule.get('x-read', 'string')]}, or list"
     if "enum" in rule:
         return ", ".join(f"`{word}`" for word in rule["enum"])
     if rule["type"] == "array":
@@ -153,17 +203,6 @@ def changed_by(rule: Mapping[str, Any], change: str) -> str:
     """Return the fields of one class of change."""
     names = [name for name, inner in rule["properties"].items() if inner.get("x-changes") == change]
     return ", ".join(f"`{name}`" for name in names)
-
-
-def written(example: object) -> str:
-    """Return a value in YAML's short form."""
-    if isinstance(example, list):
-        return f"[{', '.join(written(item) for item in example)}]"
-    if isinstance(example, dict):
-        return "{" + ", ".join(f"{key}: {written(item)}" for key, item in example.items()) + "}"
-    if isinstance(example, str) and example.startswith(("$", "[")):
-        return json.dumps(example)
-    return json.dumps(example) if not isinstance(example, str) else example
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from orchestrator.cli.problems import problem_lines
 from orchestrator.cli.terminal import Terminal, terminal
 from orchestrator.config import paths
 from orchestrator.config.check import check, hints
+from orchestrator.engines import kinds
 from orchestrator.errors import ConfigError
 from orchestrator.values.catalog import Reading
 
@@ -27,7 +28,7 @@ def execute(args: argparse.Namespace) -> int:
             where=str(folder),
             fix="name the folder that holds it, or write a first one with: orchestrator init DIR",
         )
-    reading = check(folder, os.environ)
+    reading = check(folder, os.environ, kinds.traits())
     shown = terminal()
     if args.json:
         answer = {

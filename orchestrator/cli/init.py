@@ -1,6 +1,7 @@
 """`init DIR`: a commented configuration to start from, valid as it stands."""
 
 import argparse
+import json
 import os
 import shlex
 import textwrap
@@ -12,7 +13,9 @@ from typing import Final
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.terminal import Terminal, terminal
 from orchestrator.config import paths
-from orchestrator.config.schema import KINDS, schema, text
+from orchestrator.config.explain import yaml_of
+from orchestrator.config.schema import KINDS, published, schema
+from orchestrator.engines import kinds
 from orchestrator.errors import OrchestratorError
 
 TEMPLATES: Final = ("models.d/fast.yaml", "models.d/quality.yaml", "policies/default.yaml")
@@ -49,7 +52,10 @@ def starting_files() -> Mapping[str, str]:
     """Return the content of every file by its path in the folder; the schemas included, for editors."""
     starter = files("orchestrator.cli").joinpath("starter")
     templates = {name: starter.joinpath(name).read_text() for name in TEMPLATES}
-    schemas = {f".schema/{kind}.json": text(kind) for kind in KINDS}
+    engines = kinds.traits()
+    schemas = {
+        f".schema/{kind}.json": json.dumps(published(kind, engines), indent=2) + "\n" for kind in KINDS
+    }
     return templates | {paths.SETTINGS_FILE: settings_file()} | schemas
 
 
@@ -57,21 +63,17 @@ def settings_file() -> str:
     """Return a settings file in which every setting of the schema is explained and commented out."""
     parts = [SETTINGS_HEAD]
     for name, field in schema("settings")["properties"].items():
-        about = textwrap.wrap(
-            field["description"], COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# "
-        )
-        value = field["default"] if field.get("default") else field["examples"][0]
-        shown = (
-            f"[{', '.join(_scalar(item) for item in value)}]" if isinstance(value, list) else _scalar(value)
-        )
-        parts.append("\n".join([*about, f"# {name}: {shown}"]) + "\n")
+        about = _comment(field["description"])
+        for inner, of_group in field.get("properties", {}).items():
+            about += _comment(f"- {inner}: {of_group['description']}")
+        empty: tuple[object, ...] = (None, [], {})
+        value = field["examples"][0] if field.get("default") in empty else field["default"]
+        parts.append("\n".join([*about, f"# {name}: {yaml_of(value)}"]) + "\n")
     return "\n".join(parts)
 
 
-def _scalar(value: object) -> str:
-    """Return a value as YAML has it; quoted where it would not be a plain string."""
-    written = str(value)
-    return f'"{written}"' if written[0] in "[{$" else written
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
 def _write(path: Path, content: str) -> None:

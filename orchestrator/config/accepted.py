@@ -11,6 +11,7 @@ from orchestrator.config import draft as drafts
 from orchestrator.config.decode import Surroundings
 from orchestrator.config.draft import Draft
 from orchestrator.values.catalog import Catalog, Document, Kind, T
+from orchestrator.values.engine import EngineTraits
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.spec import ModelSpec
 
@@ -40,19 +41,26 @@ def store(catalog: Catalog) -> tuple[StoredDocument, ...]:
     )
 
 
-def restore(rows: Iterable[StoredDocument], folder: Path, env: Mapping[str, str] = os.environ) -> Catalog:
+def restore(
+    rows: Iterable[StoredDocument],
+    folder: Path,
+    env: Mapping[str, str] = os.environ,
+    *,
+    engines: Mapping[str, EngineTraits],
+) -> Catalog:
     """Return the catalog that was stored.
 
-    A row that no longer makes sense (its `${file:}` is gone, or a newer
-    version is stricter) is left out and logged; where the file on disk says
+    A row that no longer makes sense (its `${file:}` is gone, its engine is no
+    longer there, or a newer version is stricter) is left out and logged; where the file on disk says
     the same, the next scan reports its problems.
 
     Args:
         rows: as `store` returned them.
         folder: the configuration folder, where relative paths start.
         env: the environment for `${env:}`.
+        engines: the engines that there are, by name.
     """
-    around = Surroundings(folder=folder.absolute(), env=env)
+    around = Surroundings(folder=folder.absolute(), env=env, engines=engines)
     models: dict[str, Document[ModelSpec]] = {}
     policies: dict[str, Document[RoutingPolicy]] = {}
     for row in sorted(rows, key=lambda row: row.name):

@@ -6,11 +6,15 @@ from pathlib import Path
 from orchestrator import clock
 from orchestrator.config.scan import Scanner
 from orchestrator.values.catalog import Reading
+from orchestrator.values.engine import EngineTraits
 
 
-def check(folder: Path, env: Mapping[str, str]) -> Reading:
-    """Return what a daemon would find that starts for the first time on this folder. Writes nothing."""
-    return Scanner(folder, env=env).scan(clock.now())
+def check(folder: Path, env: Mapping[str, str], engines: Mapping[str, EngineTraits]) -> Reading:
+    """Return what a daemon would find that starts for the first time on this folder. Writes nothing.
+
+    `engines` are those that there are, by name.
+    """
+    return Scanner(folder, env=env, engines=engines).scan(clock.now())
 
 
 def hints(reading: Reading) -> tuple[str, ...]:

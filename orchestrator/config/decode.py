@@ -1,25 +1,37 @@
-"""Valid data into values; defaults are those of the values themselves."""
+"""Valid data of model files into specs; defaults are those of the values themselves."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
-from orchestrator.config.notation import duration_s, listen_address, size_bytes, source_parts
+from orchestrator.config.notation import (
+    base_url,
+    duration_s,
+    memory_bytes,
+    recurrence_s,
+)
 from orchestrator.config.paths import expand
-from orchestrator.values.policy import RoutingPolicy
-from orchestrator.values.settings import Settings
-from orchestrator.values.spec import ModelSpec, ModelState, Sampling, Source
+from orchestrator.config.sources import parts
+from orchestrator.values.engine import EngineTraits
+from orchestrator.values.spec import Apply, LoadWhen, ModelSpec, ModelState, Prices, Sampling, Source, Update
 
 Fields = Mapping[str, Any]
+NO_ENGINES: Final[Mapping[str, EngineTraits]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a text means depends on: the configuration folder (absolute) and the environment."""
+    """What the meaning of a text depends on.
+
+    `folder` is the configuration folder, absolute; `env` the environment;
+    `engines` are those that there are, by name. Only model files ask for them.
+    """
 
     folder: Path
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
+    engines: Mapping[str, EngineTraits] = field(default_factory=lambda: NO_ENGINES)
 
 
 def model(name: str, data: Fields, written: Fields, around: Surroundings) -> ModelSpec:
@@ -29,26 +41,24 @@ def model(name: str, data: Fields, written: Fields, around: Surroundings) -> Mod
         name: the stem of the file.
         data: its fields, resolved and valid.
         written: the same fields with `${…}` as in the file.
-        around: where relative paths start.
+        around: where relative paths start, and what the engines are.
     """
-    scheme, location, sha256 = source_parts(data["source"])
-    if scheme == "file":
-        location = str(expand(location, around.env, around.folder))
     given: dict[str, Any] = {
         "name": name,
         "engine": data["engine"],
-        "source": Source(written=written["source"], scheme=scheme, location=location, sha256=sha256),
+        "source": source(data["source"], written["source"], data["engine"], around),
     }
-    if "state" in data:
-        given["state"] = ModelState(data["state"])
-    for field in ("context", "parallel"):
-        if field in data:
-            given[field] = int(data[field])
-    if "capabilities" in data:
-        given["capabilities"] = tuple(data["capabilities"])
-    if "sampling" in data:
-        given["sampling"] = sampling(data["sampling"])
+    given |= {UNDER.get(key, key): read(data[key]) for key, read in READ.items() if key in data}
     return ModelSpec(**given)
+
+
+def source(text: str, written: str, engine: str, around: Surroundings) -> Source:
+    """Return where the weights come from; a path is absolute."""
+    found = parts(text, around.engines[engine])
+    location = found.location
+    if found.scheme == "file":
+        location = str(expand(location, around.env, around.folder))
+    return Source(written=written, scheme=found.scheme, location=location, sha256=found.sha256)
 
 
 def sampling(data: Fields) -> Sampling:
@@ -58,38 +68,51 @@ def sampling(data: Fields) -> Sampling:
     return Sampling(**given)
 
 
-def routing(name: str, data: Fields) -> RoutingPolicy:
-    """Return the policy of a file of kind routing."""
-    return RoutingPolicy(
-        name=name,
-        default=data.get("default", False),
-        otherwise=tuple(data["otherwise"]),
-        fallback=tuple(data.get("fallback", ())),
-    )
+def update(data: Fields) -> Update:
+    """Return how a source is followed."""
+    given: dict[str, Any] = {}
+    if "check" in data:
+        given["check_every_s"] = recurrence_s(data["check"])
+    if "apply" in data:
+        given["apply"] = Apply(data["apply"])
+    return Update(**given)
 
 
-DURATIONS = {
-    "scan_every": "scan_every_s",
-    "resync_every": "resync_every_s",
-    "drain": "drain_s",
-    "load_deadline": "load_deadline_s",
-    "hang_deadline": "hang_deadline_s",
-    "request_deadline": "request_deadline_s",
-    "wait_for_model": "wait_for_model_s",
+def prices(data: Fields) -> Prices:
+    """Return what an endpoint takes."""
+    return Prices(**{name: float(price) for name, price in data.items()})
+
+
+def endpoints(data: str | list[str]) -> tuple[str, ...]:
+    """Return the URLs of one or several servers."""
+    return tuple(base_url(url) for url in ([data] if isinstance(data, str) else data))
+
+
+def environment(data: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return variables in the order of their names: in which they are written means nothing."""
+    return tuple(sorted(data.items()))
+
+
+READ: Final[Mapping[str, Callable[[Any], object]]] = {
+    "state": ModelState,
+    "load": LoadWhen,
+    "idle": duration_s,
+    "pinned": bool,
+    "context": int,
+    "parallel": int,
+    "memory": memory_bytes,
+    "quantize": str,
+    "accelerator": str,
+    "update": update,
+    "endpoint": endpoints,
+    "api_key": str,
+    "paid": bool,
+    "prices": prices,
+    "command": tuple,
+    "environment": environment,
+    "health": str,
+    "capabilities": tuple,
+    "sampling": sampling,
 }
-LISTS = ("api_keys", "allowed_hosts", "allowed_origins")
-WORDS = ("watch", "log_format")
-
-
-def settings(data: Fields, around: Surroundings) -> Settings:
-    """Return the settings of the settings file."""
-    given: dict[str, Any] = {key: data[key] for key in WORDS if key in data}
-    given |= {key: tuple(data[key]) for key in LISTS if key in data}
-    given |= {name: duration_s(data[key]) for key, name in DURATIONS.items() if key in data}
-    if "listen" in data:
-        given["host"], given["port"] = listen_address(data["listen"])
-    if "state" in data:
-        given["state_folder"] = str(expand(data["state"], around.env, around.folder))
-    if "max_body" in data:
-        given["max_body_bytes"] = size_bytes(data["max_body"])
-    return Settings(**given)
+# Fields of the value under other names than in the file.
+UNDER: Final = {"idle": "idle_s", "memory": "memory_bytes", "endpoint": "endpoints"}

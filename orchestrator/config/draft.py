@@ -1,16 +1,18 @@
 """What one file says now: bytes through every check that needs no other file."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
 
-from orchestrator.config import decode
+from orchestrator.config import decode, engine
 from orchestrator.config.decode import Surroundings
+from orchestrator.config.decode_policy import routing
 from orchestrator.config.flaw import At, Flaw, Place, problems
 from orchestrator.config.read import Tree, parse
 from orchestrator.config.read import decode as decode_text
+from orchestrator.config.secrets import misplaced_secrets, secret_lines
 from orchestrator.config.substitute import Resolved, substitute
 from orchestrator.config.validate import violations
 from orchestrator.values.catalog import Problem
@@ -67,11 +69,20 @@ def model(name: str, path: str, raw: bytes, around: Surroundings) -> Draft[Model
     data, written = _fields(checked.resolved.data), _fields(checked.tree.data)
     spec = decode.model(name, data, written, around)
     meaning = {
+        # What is loaded and how; secrets are in there as digests.
         "revision": spec.revision,
         "launch": spec.launch,
         "state": spec.state,
+        "load": spec.load,
+        "idle": spec.idle_s,
+        "pinned": spec.pinned,
+        "memory": spec.memory_bytes,
         "capabilities": sorted(spec.capabilities),
         "sampling": spec.sampling.as_request_fields(),
+        "update": asdict(spec.update),
+        "paid": spec.paid,
+        "prices": asdict(spec.prices),
+        "health": spec.health,
     }
     return _accepted(name, path, checked, spec, digest(meaning))
 
@@ -82,9 +93,9 @@ def policy(name: str, path: str, raw: bytes, around: Surroundings) -> Draft[Rout
     flaws = (*_name_flaws(name, "policy"), *checked.flaws)
     if flaws:
         return _refused(name, path, checked, flaws)
-    routing = decode.routing(name, _fields(checked.resolved.data))
-    meaning = {"default": routing.default, "otherwise": routing.otherwise, "fallback": routing.fallback}
-    return _accepted(name, path, checked, routing, digest(meaning))
+    found = routing(name, _fields(checked.resolved.data))
+    meaning = asdict(found) | {"name": ""}
+    return _accepted(name, path, checked, found, digest(meaning))
 
 
 def check(raw: bytes, kind: str, around: Surroundings) -> Checked:
@@ -99,10 +110,16 @@ def check(raw: bytes, kind: str, around: Surroundings) -> Checked:
         resolved = substitute(tree, folder=around.folder, env=around.env)
     else:
         resolved = Resolved(data=tree.data)
-    # What could not be resolved stands there as written, and would be refused a second time for that.
-    places = {(flaw.line, flaw.column) for flaw in resolved.flaws}
-    invalid = [f for f in violations(kind, tree, resolved) if (f.line, f.column) not in places]
-    return Checked(text=text, tree=tree, resolved=resolved, flaws=(*tree.flaws, *resolved.flaws, *invalid))
+    found = [*tree.flaws, *resolved.flaws]
+    stages: list[Iterable[Flaw]] = [violations(kind, tree, resolved), misplaced_secrets(kind, tree, resolved)]
+    if kind == "model":
+        stages.append(engine.flaws(tree, resolved, around.engines))
+    for stage in stages:
+        # What is wrong already would often be refused a second time for that. In particular, what could
+        # not be resolved stands there as written.
+        places = {(flaw.line, flaw.column) for flaw in found}
+        found += [flaw for flaw in stage if (flaw.line, flaw.column) not in places]
+    return Checked(text=text, tree=tree, resolved=resolved, flaws=tuple(found))
 
 
 def lines_of(tree: Tree) -> dict[str, int]:
@@ -124,7 +141,7 @@ def _accepted(name: str, path: str, checked: Checked, value: T, meaning: str) ->
 
 
 def _refused(name: str, path: str, checked: Checked, flaws: tuple[Flaw, ...]) -> Draft[Any]:
-    found = problems(path, checked.text, flaws)
+    found = problems(path, checked.text, flaws, secret_lines=secret_lines(checked.text))
     return Draft(name=name, path=path, text=checked.text, problems=found, files=checked.resolved.files)
 
 

@@ -1,5 +1,8 @@
 """What a violation of a schema means, in the words of the file that has it."""
 
+import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -8,9 +11,13 @@ from jsonschema.exceptions import ValidationError
 from orchestrator.config.flaw import At, Flaw
 from orchestrator.config.notation import Unreadable, one_of, suggestion
 from orchestrator.config.read import Data, Tree
+from orchestrator.config.scalar import NotANumber, resolve
 from orchestrator.config.substitute import Resolved
 
 LONGEST_SHOWN: Final = 60
+
+# What is no plain text for YAML, or would not be inside of brackets.
+QUOTED: Final = re.compile(r"""^$|^[$&*!|>'"%@`#]|^[?:-](?=\s|$)|[,\[\]{}]|:(?=\s|$)|\s#|^\s|\s$""")
 
 TYPES: Final = {
     "string": "a text",
@@ -29,10 +36,21 @@ def explain(error: ValidationError, tree: Tree, resolved: Resolved) -> Iterator[
     match error.validator:
         case "additionalProperties":
             yield from _unknown(cast("Mapping[str, object]", error.instance), rule, tree, at)
+        case "pattern" if isinstance(error.instance, str) and "propertyNames" in error.absolute_schema_path:
+            line, column = tree.keys.get((*at, error.instance), tree.place(at))
+            what = f"{_field(at)}{shown(error.instance)} cannot be the name of a variable"
+            fix = "write letters, digits and _, not a digit first"
+            yield Flaw(what=what, fix=fix, line=line, column=column)
         case "required":
             yield from _missing(cast("Mapping[str, object]", error.instance), rule, tree, at)
         case "uniqueItems":
             yield from _repeated(tree, at)
+        case "oneOf":
+            line, column = tree.place(at)
+            either = [alternative["required"][0] for alternative in rule["oneOf"]]
+            what = f"{_field(at)}write either '{either[0]}' or '{either[1]}'"
+            fix = f"keep one of the two, or add a line such as `{either[0]}: {_example(rule, either[0])}`"
+            yield Flaw(what=what, fix=fix, line=line, column=column)
         case _:
             written = _written(tree.data, at)
             secret = rule.get("x-secret", False)
@@ -59,6 +77,29 @@ def shown(data: Data) -> str:
             return repr(data)
 
 
+def yaml_of(example: object) -> str:
+    """Return an example in YAML's short form."""
+    match example:
+        case list():
+            return f"[{', '.join(yaml_of(item) for item in example)}]"
+        case dict():
+            return "{" + ", ".join(f"{key}: {yaml_of(item)}" for key, item in example.items()) + "}"
+        case bool():
+            return "true" if example else "false"
+        case str() if QUOTED.search(example) or not _is_text(example):
+            return json.dumps(example, ensure_ascii=False)
+        case _:
+            return str(example)
+
+
+def _is_text(plain: str) -> bool:
+    """Say whether YAML reads it as a text, and not as a number or another value."""
+    try:
+        return isinstance(resolve(plain), str)
+    except NotANumber:
+        return False
+
+
 def _unknown(found: Mapping[str, object], rule: Mapping[str, Any], tree: Tree, at: At) -> Iterator[Flaw]:
     known: Sequence[str] = list(rule.get("properties", {}))
     for key in found:
@@ -73,9 +114,13 @@ def _missing(found: Mapping[str, object], rule: Mapping[str, Any], tree: Tree, a
     line, column = tree.place(at)
     for key in rule["required"]:
         if key not in found:
-            example = _yaml(rule["properties"][key]["examples"][0])
             what = f"{_field(at)}'{key}' is missing"
-            yield Flaw(what=what, fix=f"add a line such as `{key}: {example}`", line=line, column=column)
+            fix = f"add a line such as `{key}: {_example(rule, key)}`"
+            yield Flaw(what=what, fix=fix, line=line, column=column)
+
+
+def _example(rule: Mapping[str, Any], key: str) -> str:
+    return yaml_of(rule["properties"][key]["examples"][0])
 
 
 def _repeated(tree: Tree, at: At) -> Iterator[Flaw]:
@@ -95,31 +140,59 @@ def _value(error: ValidationError, rule: Mapping[str, Any], value: str, meant: D
     """Return what is wrong with a value, and the fix. `meant` is None where it must not be looked into."""
     if isinstance(error.cause, Unreadable):
         return f"{value} {error.cause.what}", error.cause.fix
+    example = yaml_of(rule["examples"][0]) if "examples" in rule else ""
     match error.validator:
         case "type":
-            return f"{value} is not {TYPES[rule['type']]}", _fix_type(rule, meant)
+            found = f"{value} is not {_type(rule)}", _fix_type(rule, meant)
         case "enum":
-            return f"{value} is not known", _fix_word(meant, rule["enum"], rule, "words")
+            found = f"{value} is not known", _fix_word(meant, rule["enum"], rule, "words")
         case "minimum" | "maximum" | "exclusiveMinimum":
-            return f"{value} is out of range", f"write {TYPES[rule['type']]} {_range(rule)}"
-        case "minItems":
-            return "the list is empty", f"write at least one item, such as {_yaml(rule['examples'][0])}"
+            found = f"{value} is out of range", f"write {_type(rule)} {_range(rule)}"
+        case "minItems" | "minProperties":
+            noun, one = ("list", "item") if error.validator == "minItems" else ("mapping", "field")
+            found = f"the {noun} is empty", f"write at least one {one}, such as {example}"
         case _:
-            return f"{value} cannot be used here", f"write something like {_yaml(rule['examples'][0])}"
+            found = f"{value} cannot be used here", f"write something like {example}"
+    return found
 
 
 def _fix_type(rule: Mapping[str, Any], meant: Data) -> str:
-    example = _yaml(rule["examples"][0]) if "examples" in rule else ""
-    if rule["type"] == "array" and isinstance(meant, str):
-        return f"write it as a list: [{meant}]"
-    if rule.get("x-read") in {"duration", "size"} and isinstance(meant, int | float):
-        return f"write it with a unit, such as {example}"
-    if rule["type"] == "string" and isinstance(meant, int | float):
-        return f"put it in quotes, or write something like {example}"
-    if meant is None:
-        return f"write a value, such as {example}" if example else "write the fields"
-    bounds = f" {_range(rule)}" if "minimum" in rule or "exclusiveMinimum" in rule else ""
-    return f"write {TYPES[rule['type']]}{bounds}" + (f", such as {example}" if example else "")
+    example = yaml_of(rule["examples"][0]) if "examples" in rule else ""
+    match meant:
+        case str() if rule["type"] == "array":
+            return f"write it as a list: {yaml_of(_argv(meant) if rule.get('x-argv') else [meant])}"
+        case bool() | int() | float() if rule.get("x-bounds") or rule["type"] == "string":
+            return f"{_fix_number(rule)}{example}"
+        case dict() if rule["type"] == "string" and len(meant) == 1 and set(meant.values()) == {None}:
+            # {port} without quotes is a mapping in YAML.
+            return f'put it in quotes: "{{{next(iter(meant))}}}"'
+        case None:
+            return f"write a value, such as {example}" if example else "write the fields"
+        case _:
+            bounds = f" {_range(rule)}" if "minimum" in rule or "exclusiveMinimum" in rule else ""
+            return f"write {_type(rule)}{bounds}" + (f", such as {example}" if example else "")
+
+
+def _fix_number(rule: Mapping[str, Any]) -> str:
+    """Return what to do about a number that stands for something else, up to the example."""
+    if rule.get("x-bounds"):
+        return f"say which side of it is meant ({', '.join(rule['properties'])}), such as "
+    if rule.get("x-read") in {"duration", "size", "memory", "recurrence"}:
+        return "write it with a unit, such as "
+    return "put it in quotes, or write something like "
+
+
+def _argv(line: str) -> list[str]:
+    """Return the words of a command line, as a shell would take them apart."""
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quotation mark without its end
+        return line.split()
+
+
+def _type(rule: Mapping[str, Any]) -> str:
+    kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+    return " or ".join(TYPES[kind] for kind in kinds)
 
 
 def _fix_word(meant: Data, known: Sequence[str], rule: Mapping[str, Any], noun: str) -> str:
@@ -148,18 +221,3 @@ def _written(data: Data, at: At) -> Data:
     for key in at:
         found = found[key]
     return cast("Data", found)
-
-
-def _yaml(example: object) -> str:
-    """Return an example in YAML's short form."""
-    match example:
-        case list():
-            return f"[{', '.join(_yaml(item) for item in example)}]"
-        case dict():
-            return "{" + ", ".join(f"{key}: {_yaml(item)}" for key, item in example.items()) + "}"
-        case bool():
-            return "true" if example else "false"
-        case str() if example.startswith(("[", "$", "{")):
-            return f'"{example}"'
-        case _:
-            return str(example)

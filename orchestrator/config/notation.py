@@ -1,4 +1,4 @@
-"""How people write durations, sizes, addresses, sources and capabilities; each parsed in one place.
+"""How people write durations, sizes and addresses; each parsed in one place.
 
 Every function raises Unreadable, whose message never holds the value itself:
 it may be a secret.
@@ -9,6 +9,9 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
+
+from orchestrator.values.spec import is_near
 
 UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 UNITS_BYTES: Final = {
@@ -23,9 +26,8 @@ UNITS_BYTES: Final = {
 DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)")
 SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)")
 ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
-DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-DEMO_MODELS: Final = ("tiny", "small")
-LATER_SCHEMES: Final = frozenset({"hf", "http", "https", "ollama"})
+RECURRENCES_S: Final = {"hourly": 3600.0, "daily": 86400.0, "weekly": 604800.0}
+GRAPHIC: Final = re.compile(r"[!-~]+")
 HIGHEST_PORT: Final = 65535
 
 # How alike two words must be to suggest one for the other, and to take one for a slip of the other.
@@ -83,28 +85,45 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def source_parts(text: str) -> tuple[str, str, str | None]:
-    """Return scheme, location as written and the pinned digest: `file:PATH`, `demo:NAME`, `…@sha256:HEX`."""
-    body, at, digest = text.partition("@sha256:")
-    if at and not DIGEST.fullmatch(digest):
-        raise Unreadable(
-            "is pinned to something that is not a SHA-256", "write @sha256: and 64 digits (0-9a-f)"
-        )
-    scheme, colon, location = body.partition(":")
-    if scheme == "demo" and colon:
-        if location not in DEMO_MODELS:
-            raise Unreadable("is not a shipped model", f"write {one_of(f'demo:{n}' for n in DEMO_MODELS)}")
-        return scheme, location, digest or None
-    if scheme == "file" and colon:
-        if not location or location.endswith("/") or "\0" in location:
-            raise Unreadable("names no file", "write file: and the path of a GGUF file")
-        return scheme, location, digest or None
-    if colon and scheme in LATER_SCHEMES:
-        raise Unreadable(
-            "is of a kind that this version does not have yet",
-            "download the model as a GGUF file and write file:PATH",
-        )
-    raise Unreadable("is not a source", "write file:PATH for a GGUF file, or demo:tiny or demo:small")
+def recurrence_s(text: str) -> float | None:
+    """Return seconds between two times: `daily`, `hourly`, `weekly`, a duration; None for `never`."""
+    if text == "never":
+        return None
+    try:
+        return RECURRENCES_S[text] if text in RECURRENCES_S else duration_s(text)
+    except Unreadable as unreadable:
+        words = ", ".join([*RECURRENCES_S, "never"])
+        raise Unreadable(unreadable.what, f"write one of: {words}; or a duration such as 12h") from None
+
+
+def memory_bytes(text: str) -> int | None:
+    """Return bytes, as `size_bytes`; None for `auto`."""
+    try:
+        return None if text == "auto" else size_bytes(text)
+    except Unreadable as unreadable:
+        raise Unreadable(unreadable.what, f"{unreadable.fix}; or auto") from None
+
+
+def base_url(text: str) -> str:
+    """Return the URL of a server without a slash at its end: `http://10.0.0.7:8000`, `https://host/api/v1`.
+
+    Beyond the machine's own networks it has to be encrypted.
+    """
+    fix = "write http://HOST:PORT, or https:// for a server on the internet"
+    try:
+        url = urlsplit(text)
+        known = url.scheme in {"http", "https"} and url.hostname and (url.port is None or url.port > 0)
+    except ValueError:
+        raise Unreadable("is not the URL of a server", fix) from None
+    if not known or not GRAPHIC.fullmatch(text):
+        raise Unreadable("is not the URL of a server", fix)
+    if url.username is not None or url.password is not None:
+        raise Unreadable("holds a user or a password", "write `api_key` for what the server wants to see")
+    if url.query or url.fragment or "?" in text or "#" in text:
+        raise Unreadable("goes on after the path", "leave out ? and # and what follows")
+    if url.scheme == "http" and not is_near(text):
+        raise Unreadable("would send requests over the internet without encryption", "write https://")
+    return text.rstrip("/")
 
 
 def suggestion(word: str, known: Iterable[str], *, alike: float = SUGGEST) -> str | None:

@@ -1,4 +1,4 @@
-"""Where things lie: the configuration, state and runtime folders.
+"""Where things lie: the configuration, state, cache and runtime folders.
 
 Nothing here makes a folder, except `private_folder`, which whoever uses one calls.
 """
@@ -65,6 +65,21 @@ def state_folder(settings: Settings, env: Mapping[str, str], *, platform: str = 
     if platform == "darwin":
         return _application_support(env) / "state"
     return _xdg(env, "XDG_STATE_HOME", home(env) / ".local" / "state") / NAME
+
+
+def cache_folder(settings: Settings, env: Mapping[str, str], *, platform: str = sys.platform) -> Path:
+    """Return the folder of what is downloaded, for all engines together; absolute.
+
+    In this order: the settings file's `cache`, systemd's `$CACHE_DIRECTORY`,
+    `$XDG_CACHE_HOME/orchestrator` (on macOS `~/Library/Caches/orchestrator`).
+    """
+    if settings.cache_folder is not None:
+        return Path(settings.cache_folder)
+    if given := _first(env, "CACHE_DIRECTORY"):
+        return given
+    if platform == "darwin":
+        return home(env) / "Library" / "Caches" / NAME
+    return _xdg(env, "XDG_CACHE_HOME", home(env) / ".cache") / NAME
 
 
 def runtime_folder(

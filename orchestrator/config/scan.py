@@ -20,6 +20,7 @@ from orchestrator.config.settings import SettingsFile
 from orchestrator.config.settle import one_per_name, usable_policies
 from orchestrator.config.trail import trail
 from orchestrator.values.catalog import Catalog, Document, Held, Kind, Problem, Reading, T
+from orchestrator.values.engine import EngineTraits
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.settings import Settings
 from orchestrator.values.spec import ModelSpec
@@ -41,6 +42,7 @@ class Scanner:
         folder: the configuration folder.
         accepted: what was in force before, as `restore` returns it.
         env: the environment for `${env:}`.
+        engines: the engines that there are, by name.
         settings: those that the daemon runs with, as read from the settings
             file; left out, the first valid ones that are found.
         read: reads one file.
@@ -52,10 +54,11 @@ class Scanner:
         accepted: Catalog | None = None,
         env: Mapping[str, str] = os.environ,
         *,
+        engines: Mapping[str, EngineTraits],
         settings: Settings | None = None,
         read: Read = contents.read,
     ) -> None:
-        around = Surroundings(folder=folder.absolute(), env=env)
+        around = Surroundings(folder=folder.absolute(), env=env, engines=engines)
         self.again_in_s: float | None = None
         self._root = around.folder
         self._catalog = accepted or Catalog()

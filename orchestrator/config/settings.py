@@ -6,26 +6,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
-from orchestrator.config import contents, decode
+from orchestrator.config import contents, decode_settings
 from orchestrator.config.contents import Stamp
 from orchestrator.config.decode import Surroundings
-from orchestrator.config.draft import Checked, check
-from orchestrator.config.flaw import LINE_BREAK, Flaw, problems
+from orchestrator.config.draft import Checked, check, lines_of
+from orchestrator.config.flaw import Flaw, problems
 from orchestrator.config.notation import is_loopback
 from orchestrator.config.paths import SETTINGS_FILE
 from orchestrator.config.read import EMPTY, MOST_BYTES
+from orchestrator.config.secrets import secret_lines
 from orchestrator.config.show import render
 from orchestrator.errors import ConfigError
 from orchestrator.values.catalog import Problem
 from orchestrator.values.settings import Settings
 
-# Fields of the value under other names than in the file.
-WRITTEN_AS: Final = {
-    "host": "listen",
-    "port": "listen",
-    "state_folder": "state",
-    "max_body_bytes": "max_body",
-}
 WRONG_NAME: Final = "orchestrator.yml"
 
 
@@ -71,7 +65,7 @@ def changed(before: Settings, now: SettingsDraft) -> tuple[Problem, ...]:
     if now.value is None:
         return ()
     names = [f.name for f in fields(Settings) if getattr(before, f.name) != getattr(now.value, f.name)]
-    written = dict.fromkeys(WRITTEN_AS.get(name, name.removesuffix("_s")) for name in names)
+    written = dict.fromkeys(decode_settings.WRITTEN_AS[name] for name in names)
     return tuple(
         Problem(
             path=SETTINGS_FILE,
@@ -133,32 +127,17 @@ def _read(raw: bytes, stamp: Stamp, around: Surroundings) -> SettingsDraft:
     checked = check(raw, "settings", around)
     if checked.flaws == (EMPTY,):
         return SettingsDraft(value=Settings(), stamp=stamp)
-    value, flaws = None, [*checked.flaws, *_literal_keys(checked)]
+    value, flaws = None, list(checked.flaws)
     if not flaws:
-        value = decode.settings(cast("Mapping[str, Any]", checked.resolved.data), around)
+        value = decode_settings.settings(cast("Mapping[str, Any]", checked.resolved.data), around)
         flaws = _open_door(value, checked)
-    lines = {key: line for (key, *rest), (line, _column) in checked.tree.keys.items() if not rest}
     return SettingsDraft(
         value=None if flaws else value,
-        lines={str(key): line for key, line in lines.items()},
-        problems=problems(SETTINGS_FILE, checked.text, flaws, secret_lines=_secret_lines(checked.text)),
+        lines=lines_of(checked.tree),
+        problems=problems(SETTINGS_FILE, checked.text, flaws, secret_lines=secret_lines(checked.text)),
         files=checked.resolved.files,
         stamp=stamp,
     )
-
-
-def _literal_keys(checked: Checked) -> list[Flaw]:
-    data = checked.tree.data
-    keys = data.get("api_keys") if isinstance(data, dict) else None
-    flaws = []
-    for index, key in enumerate(keys if isinstance(keys, list) else []):
-        at = ("api_keys", index)
-        if isinstance(key, str) and at not in checked.resolved.secret:
-            line, column = checked.tree.place(at)
-            what = "api_keys: a key must not be written into this file"
-            fix = 'put it into a file of its own and write "${file:PATH}", or use "${env:NAME}"'
-            flaws.append(Flaw(what=what, fix=fix, line=line, column=column))
-    return flaws
 
 
 def _open_door(value: Settings, checked: Checked) -> list[Flaw]:
@@ -168,17 +147,3 @@ def _open_door(value: Settings, checked: Checked) -> list[Flaw]:
     what = f"listen: {value.host} can be reached from other machines, and no api_keys are set"
     fix = 'set api_keys: ["${file:PATH}"], or listen on 127.0.0.1'
     return [Flaw(what=what, fix=fix, line=line, column=column)]
-
-
-def _secret_lines(text: str) -> frozenset[int]:
-    """Return the lines on which somebody may have written a key: the field `api_keys` and all below it."""
-    secret: set[int] = set()
-    inside = False
-    for number, line in enumerate(LINE_BREAK.split(text), start=1):
-        if "api_keys" in line:
-            inside = True
-        elif line[:1].isalpha():
-            inside = False
-        if inside:
-            secret.add(number)
-    return frozenset(secret)

@@ -1,6 +1,6 @@
 """What only several files together can get wrong. Pure: drafts in, usable drafts and problems out."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -74,14 +74,23 @@ def usable_policies(
 def _unknown_models(draft: Draft[RoutingPolicy], models: Collection[str]) -> Iterable[Flaw]:
     if draft.value is None:
         return
-    for field, names in (("otherwise", draft.value.otherwise), ("fallback", draft.value.fallback)):
+    for at, names in _named(draft.value):
         for index, name in enumerate(names):
             if name in models:
                 continue
-            at: At = (field, index)
-            line, column = draft.places.get(at, (0, 0))
+            line, column = draft.places.get((*at, index), (0, 0))
+            field = ".".join(part for part in at if isinstance(part, str))
             what = f"{field}: there is no model '{name}'"
             yield Flaw(what=what, fix=_fix(name, models), line=line, column=column)
+
+
+def _named(policy: RoutingPolicy) -> Iterator[tuple[At, Sequence[str]]]:
+    """Yield every list of models, with its path in the file."""
+    for index, rule in enumerate(policy.rules):
+        yield ("rules", index, "use"), rule.use
+        yield ("rules", index, "prefer"), rule.prefer
+    yield ("otherwise",), policy.otherwise
+    yield ("fallback",), policy.fallback
 
 
 def _fix(name: str, models: Collection[str]) -> str:

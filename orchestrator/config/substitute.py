@@ -1,5 +1,6 @@
-"""`${env:NAME}` and `${file:PATH}` in string values, resolved at load and never shown.
+"""`${env:NAME}`, `${file:PATH}` and `${credential:NAME}` in string values, resolved at load and never shown.
 
+Credentials are systemd's: files in the folder `$CREDENTIALS_DIRECTORY` that only the service can read.
 `$${` stands for a literal `${`. Keys are left alone.
 """
 
@@ -16,6 +17,9 @@ from orchestrator.config.read import Data, Tree
 
 MOST_BYTES: Final = 64 * 1024
 MARKER: Final = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
+CREDENTIAL: Final = re.compile(r"[^/\0]+")
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+SCHEMES: Final = frozenset({"env", "file", "credential"})
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -91,13 +95,15 @@ class _Substitution:
 
     def _resolve(self, reference: str, *, closed: bool) -> str:
         scheme, _, name = reference.partition(":")
-        if not closed or scheme not in {"env", "file"} or not name:
+        if not closed or scheme not in SCHEMES or not name:
             raise _Unresolved(
                 f"'${{{reference}{'}' if closed else ''}' is not a reference",
-                "write ${env:NAME} or ${file:PATH}; for a literal ${ write $${",
+                "write ${env:NAME}, ${file:PATH} or ${credential:NAME}; for a literal ${ write $${",
             )
         if scheme == "file":
-            return self._read(name)
+            return self._read(name, expand(name, self._env, self._folder))
+        if scheme == "credential":
+            return self._credential(name)
         if not ENV_NAME.fullmatch(name):
             raise _Unresolved(f"{name!r} is not the name of an environment variable", "write ${env:NAME}")
         if name not in self._env:
@@ -107,8 +113,17 @@ class _Substitution:
             )
         return self._env[name]
 
-    def _read(self, name: str) -> str:
-        path = expand(name, self._env, self._folder)
+    def _credential(self, name: str) -> str:
+        if not CREDENTIAL.fullmatch(name) or name in {".", ".."}:
+            raise _Unresolved(f"{name!r} is not the name of a credential", "write ${credential:NAME}")
+        if not self._env.get(CREDENTIALS):
+            raise _Unresolved(
+                f"there is no credential {name}, for ${CREDENTIALS} is not set",
+                f"add LoadCredential={name}:PATH to the unit; outside of systemd write ${{file:PATH}}",
+            )
+        return self._read(name, Path(self._env[CREDENTIALS]) / name)
+
+    def _read(self, name: str, path: Path) -> str:
         if path not in self.files:
             self.files.append(path)
         try:

@@ -15,12 +15,15 @@ from jsonschema.validators import extend
 from orchestrator.config.explain import explain
 from orchestrator.config.flaw import Flaw
 from orchestrator.config.notation import (
+    GRAPHIC,
     SLIP,
     Unreadable,
+    base_url,
     duration_s,
     listen_address,
+    memory_bytes,
+    recurrence_s,
     size_bytes,
-    source_parts,
     suggestion,
 )
 from orchestrator.config.read import Tree
@@ -28,9 +31,6 @@ from orchestrator.config.schema import schema
 from orchestrator.config.substitute import Resolved
 
 Rule = Mapping[str, Any]
-
-# What an HTTP header can carry, without spaces.
-KEY: Final = re.compile(r"[!-~]+")
 
 
 def violations(kind: str, tree: Tree, resolved: Resolved) -> list[Flaw]:
@@ -87,6 +87,23 @@ def _size(value: str, rule: Rule) -> None:
         raise Unreadable("is out of range", f"write a size from {low} to {high}")
 
 
+def _memory(value: str, rule: Rule) -> None:
+    if memory_bytes(value) is not None:
+        _size(value, rule)
+
+
+def _recurrence(value: str, rule: Rule) -> None:
+    low, high = rule["x-from"], rule["x-to"]
+    every_s = recurrence_s(value)
+    if every_s is not None and not duration_s(low) <= every_s <= duration_s(high):
+        raise Unreadable("is out of range", f"write a duration from {low} to {high}")
+
+
+def _argument(value: str, _rule: Rule) -> None:
+    if "\0" in value:
+        raise Unreadable("holds a NUL character, which no program can be given", "remove it")
+
+
 def _capability(value: str, rule: Rule) -> None:
     known = rule["x-known"]
     if not re.search(rule["pattern"], value):
@@ -96,15 +113,18 @@ def _capability(value: str, rule: Rule) -> None:
 
 
 def _secret(value: str, _rule: Rule) -> None:
-    if not KEY.fullmatch(value):
+    if not GRAPHIC.fullmatch(value):  # what an HTTP header can carry, without spaces
         raise Unreadable("is not usable as a key", "use a key of printable ASCII characters without spaces")
 
 
 NOTATIONS: Final[Mapping[str, Callable[[str, Rule], object]]] = {
-    "source": lambda value, _rule: source_parts(value),
     "listen": lambda value, _rule: listen_address(value),
+    "endpoint": lambda value, _rule: base_url(value),
     "duration": _duration,
+    "recurrence": _recurrence,
     "size": _size,
+    "memory": _memory,
+    "argument": _argument,
     "capability": _capability,
     "secret": _secret,
 }

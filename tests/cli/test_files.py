@@ -54,9 +54,10 @@ def test_every_commented_field_of_the_starting_files_may_be_taken_in(shell: Shel
         taken_in = [_taken_in(line) for line in lines]
         assert taken_in != lines
         path.write_text("\n".join(taken_in) + "\n")
-    # The one setting that needs something that is not there: a file with a key.
-    (shell.home / ".orchestrator-key").write_text("a-key")
-    (shell.home / ".orchestrator-key").chmod(0o600)
+    # What needs something that is not there: the files with a key and a token.
+    for secret in (shell.home / ".orchestrator-key", shell.home / ".cache" / "huggingface" / "token"):
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text("a-key")
     checked = shell("check", "models")
     assert (checked.returncode, checked.stdout) == (0, "4 files are valid\n")
 

@@ -11,6 +11,7 @@ from orchestrator.config import contents
 from orchestrator.config.contents import Contents
 from orchestrator.config.scan import Scanner
 from orchestrator.values.catalog import Catalog, Reading
+from tests.config.engines import ENGINES
 
 MODEL = "engine: llama-cpp\nsource: demo:tiny\ncontext: {context}\n"
 ONE, TWO = MODEL.format(context=1), MODEL.format(context=2)
@@ -57,7 +58,7 @@ class Folder:
         self.policies.mkdir(exist_ok=True)
         self.reads: list[str] = []
         self.now = clock.now() + timedelta(hours=1)
-        self.scanner = Scanner(root, accepted, env={}, read=self._read)
+        self.scanner = Scanner(root, accepted, env={}, read=self._read, engines=ENGINES)
 
     def _read(self, path: Path | str, most_bytes: int) -> Contents:
         self.reads.append(os.path.basename(path))  # noqa: PTH119 (the seam takes strings)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.accepted import restore, store
+from tests.config.engines import ENGINES
 from tests.config.files import BROKEN, DEFAULT, ONE, TWO, Folder, put
 
 
@@ -18,7 +19,7 @@ def test_what_is_stored_comes_back_the_same(folder: Folder, tmp_path: Path) -> N
     catalog = folder.scan().catalog
     rows = store(catalog)
     assert not any("/models/a.gguf" in row.text for row in rows)
-    restored = restore(rows, tmp_path, {})
+    restored = restore(rows, tmp_path, {}, engines=ENGINES)
     assert dict(restored.models) == dict(catalog.models)
     assert dict(restored.policies) == dict(catalog.policies)
 
@@ -31,7 +32,7 @@ def test_a_restart_with_a_broken_file_starts_on_the_last_good_version(tmp_path: 
     put(first.models, "fast", BROKEN)
     (first.models / "other.yaml").unlink()
 
-    second = Folder(tmp_path, restore(rows, tmp_path, {}))
+    second = Folder(tmp_path, restore(rows, tmp_path, {}, engines=ENGINES))
     assert second.generations() == {"fast": 2, "other": 1}
     assert second.where() == ["models.d/fast.yaml:2:10"]
     assert second.generations(after_s=2) == {"fast": 2}
@@ -46,7 +47,7 @@ def test_a_stored_version_that_cannot_be_resolved_is_left_out(
     put(folder.models, "secret", "engine: llama-cpp\nsource: 'file:${file:where}'\n")
     rows = store(folder.scan().catalog)
     (folder.root / "where").unlink()
-    restored = restore(rows, folder.root, {})
+    restored = restore(rows, folder.root, {}, engines=ENGINES)
     assert set(restored.models) == {"fast"}
     assert "models.d/secret.yaml:2:9: cannot read where" in caplog.text
     again = Folder(folder.root, restored)

@@ -11,8 +11,9 @@ from orchestrator.config.draft import Draft
 from orchestrator.config.show import render
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.spec import ModelSpec, ModelState, Sampling
+from tests.config.engines import ENGINES
 
-AROUND = Surroundings(folder=Path("/conf"), env={"HOME": "/home/ann", "KEY": "s3cret"})
+AROUND = Surroundings(folder=Path("/conf"), env={"HOME": "/home/ann", "KEY": "s3cret"}, engines=ENGINES)
 GOOD = "engine: llama-cpp\nsource: demo:tiny\n"
 PIN = "ab" * 32
 
@@ -82,7 +83,21 @@ def test_a_comment_or_another_order_changes_no_meaning() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ["context: 1\n", "parallel: 1\n", "state: absent\n", "capabilities: [chat]\n", "sampling: {seed: 0}\n"],
+    [
+        "context: 1\n",
+        "parallel: 1\n",
+        "state: absent\n",
+        "capabilities: [chat]\n",
+        "sampling: {seed: 0}\n",
+        "load: on-demand\n",
+        "idle: 1m\n",
+        "pinned: true\n",
+        "memory: 1GiB\n",
+        "quantize: q8_0\n",
+        "accelerator: cpu\n",
+        "update: {check: daily}\n",
+        "update: {apply: never}\n",
+    ],
 )
 def test_every_field_is_part_of_the_meaning(more: str) -> None:
     assert model(GOOD + more).meaning != model(GOOD).meaning
@@ -99,16 +114,15 @@ def test_problems_as_people_read_them(name: str) -> None:
 
 
 MISTAKES = [
-    ("source: hf:org/repo\n", "'hf:org/repo' is of a kind that this version does not have yet", "GGUF"),
-    ("source: 'file:'\n", "'file:' names no file", "path of a GGUF file"),
+    ("source: 'file:'\n", "'file:' names no file", "write file: and a path"),
     ("source: demo:tinny\n", "'demo:tinny' is not a shipped model", "demo:tiny, demo:small"),
     ("source: demo:tiny@sha256:12\n", "is pinned to something that is not a SHA-256", "64 digits"),
     ("source: tiny.gguf\n", "'tiny.gguf' is not a source", "file:PATH"),
     ("source: 7\n", "7 is not a text", "quotes"),
     ("source:\n", "nothing is not a text", "such as demo:tiny"),
     ("source: [a]\n", "a list is not a text", "demo:tiny"),
-    ("engine: ollama\n", "'ollama' is not known", "this version does not have 'ollama' yet; write llama-cpp"),
-    ("engine: gpt\n", "'gpt' is not known", "use llama-cpp"),
+    ("engine: olama\n", "'olama' is not known", "did you mean 'ollama'?"),
+    ("engine: gpt\n", "'gpt' is not known", "use one of: llama-cpp, ollama, server, openai, far"),
     ("state: on\n", "'on' is not known", "one of: active, testing, deprecated, absent"),
     ("state: true\n", "true is not a text", "active"),
     ("context: 0\n", "0 is out of range", "from 1 to 1048576"),
@@ -154,10 +168,7 @@ def test_every_mistake_says_what_and_how_to_fix_it(line: str, what: str, fix: st
 
 @pytest.mark.parametrize(
     ("later", "text"),
-    [
-        (word, f"{GOOD}{word}: x\n")
-        for word in ("load", "idle", "memory", "accelerator", "rollout", "profiling", "deprecated")
-    ],
+    [(word, f"{GOOD}{word}: x\n") for word in ("rollout", "profiling", "deprecated")],
 )
 def test_words_of_later_versions_are_known_as_such(later: str, text: str) -> None:
     (problem,) = model(text).problems
@@ -197,7 +208,11 @@ def test_a_policy() -> None:
         ("kind: routing\notherwise: []\n", "the list is empty", "[quality]"),
         ("kind: routing\notherwise: a\n", "'a' is not a list", "[a]"),
         ("kind: routing\notherwise: [A]\n", "'A' cannot be used here", "quality"),
-        ("kind: routing\notherwise: [a]\nrules: []\n", "'rules' is not a field", "does not have 'rules' yet"),
+        (
+            "kind: routing\notherwise: [a]\nweights: {}\n",
+            "'weights' is not a",
+            "does not have 'weights' yet",
+        ),
         ("kind: routing\notherwise: [a]\ndefault: yes\n", "'yes' is not true or false", "such as true"),
         ("kind: routing\notherwise: [a, b, a]\n", "'a' is given twice", "keep one"),
     ],
@@ -224,7 +239,8 @@ def test_a_resolved_secret_is_never_shown() -> None:
 def test_a_file_reference_is_read_without_its_last_line_break(tmp_path: Path) -> None:
     (tmp_path / "path").write_text("/models/a.gguf\n")
     found = model(
-        "engine: llama-cpp\nsource: 'file:${file:path}'\n", around=Surroundings(folder=tmp_path, env={})
+        "engine: llama-cpp\nsource: 'file:${file:path}'\n",
+        around=Surroundings(folder=tmp_path, env={}, engines=ENGINES),
     )
     assert found.value is not None
     assert found.value.source.location == "/models/a.gguf"
@@ -236,7 +252,7 @@ def test_a_file_reference_is_read_without_its_last_line_break(tmp_path: Path) ->
 )
 def test_a_file_reference_must_be_a_short_text(tmp_path: Path, content: bytes, what: str) -> None:
     (tmp_path / "key").write_bytes(content)
-    around = Surroundings(folder=tmp_path, env={})
+    around = Surroundings(folder=tmp_path, env={}, engines=ENGINES)
     (problem,) = model("engine: llama-cpp\nsource: 'file:${file:key}'\n", around=around).problems
     assert what in problem.what
 
@@ -260,7 +276,9 @@ def test_a_file_of_noise_is_cut_short() -> None:
 
 def test_items_written_differently_may_be_the_same() -> None:
     text = "engine: llama-cpp\nsource: demo:tiny\ncapabilities: ['${env:A}', '${env:B}']\n"
-    (problem,) = model(text, around=Surroundings(folder=Path("/"), env={"A": "chat", "B": "chat"})).problems
+    (problem,) = model(
+        text, around=Surroundings(folder=Path("/"), env={"A": "chat", "B": "chat"}, engines=ENGINES)
+    ).problems
     assert problem.what == "capabilities: an item is given twice"
 
 

@@ -16,6 +16,7 @@ from orchestrator.config.follow import Follower
 from orchestrator.config.scan import Scanner
 from orchestrator.values.catalog import Reading
 from tests.config import edits
+from tests.config.engines import ENGINES
 from tests.config.files import MODEL, put, start
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 (its only argument)
@@ -31,7 +32,9 @@ class Followed:
         self.root = root
         self.readings: list[Reading] = []
         self._posted = asyncio.Condition()
-        self.follower = Follower(Scanner(root, env={}), post=self._take, every_s=every_s, watch=watch)
+        self.follower = Follower(
+            Scanner(root, env={}, engines=ENGINES), post=self._take, every_s=every_s, watch=watch
+        )
 
     async def _take(self, reading: Reading) -> None:
         async with self._posted:
@@ -258,7 +261,9 @@ async def test_the_end_of_following_waits_for_a_scan_that_is_running(root: Path)
         ended.append("scan")
         return contents.read(path, most_bytes)
 
-    follower = Follower(Scanner(root, env={}, read=slowly), post=lambda _reading: None, watch="poll")
+    follower = Follower(
+        Scanner(root, env={}, read=slowly, engines=ENGINES), post=lambda _reading: None, watch="poll"
+    )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(follower.run())
         assert await asyncio.to_thread(reading.wait, DEADLINE_S)

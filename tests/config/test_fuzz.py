@@ -19,9 +19,10 @@ from orchestrator.config.show import render, report
 from orchestrator.values.catalog import Document
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.spec import ModelSpec
+from tests.config.engines import ENGINES
 
 REPOSITORY = Path(__file__).parents[2]
-AROUND = Surroundings(folder=Path("/conf"), env={})
+AROUND = Surroundings(folder=Path("/conf"), env={}, engines=ENGINES)
 FULL = b"""# every field, and references
 engine: llama-cpp
 source: "file:${env:HOME}/a.gguf@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -69,7 +70,7 @@ def test_a_policy_damaged_anywhere_is_valid_or_a_problem(name: str) -> None:
 def test_a_settings_file_damaged_anywhere_is_valid_or_a_problem(tmp_path: Path) -> None:
     for raw in damaged(SETTINGS):
         (tmp_path / "orchestrator.yaml").write_bytes(raw)
-        found = read_settings(Surroundings(folder=tmp_path, env={"KEY": "k"}))
+        found = read_settings(Surroundings(folder=tmp_path, env={"KEY": "k"}, engines=ENGINES))
         assert (found.value is None) == bool(found.problems)
 
 
@@ -117,7 +118,7 @@ def test_after_any_damage_the_catalog_is_the_old_one_or_a_valid_new_one(edits: l
         for path, raw in original.items():
             (root / path).parent.mkdir(exist_ok=True)
             (root / path).write_bytes(raw)
-        scanner = Scanner(root, env={"HOME": "/home/ann"})
+        scanner = Scanner(root, env={"HOME": "/home/ann"}, engines=ENGINES)
         now = clock.now() + timedelta(hours=1)
         before = scanner.scan(now)
         assert not before.problems

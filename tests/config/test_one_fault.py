@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.check import check
+from tests.config.engines import ENGINES
 
 
 @pytest.mark.parametrize(
@@ -23,4 +24,4 @@ def test_a_value_of_the_wrong_type_is_told_once(tmp_path: Path, line: str, what:
     }
     (tmp_path / "models.d").mkdir()
     (tmp_path / "models.d" / "a.yaml").write_text("\n".join(fields.values()) + "\n")
-    assert [problem.what for problem in check(tmp_path, os.environ).problems] == [what]
+    assert [problem.what for problem in check(tmp_path, os.environ, ENGINES).problems] == [what]

@@ -13,6 +13,7 @@ from orchestrator.config.check import check, hints
 from orchestrator.config.contents import Contents
 from orchestrator.config.scan import Scanner
 from orchestrator.config.show import report
+from tests.config.engines import ENGINES
 from tests.config.files import BROKEN, ONE, POLICY, TWO, Folder, permissions_bind, put, start
 
 
@@ -127,14 +128,15 @@ def test_a_file_name_that_is_no_text_is_a_problem_like_any_other(folder: Folder)
 
 
 def test_an_empty_folder_gets_a_hint(tmp_path: Path) -> None:
-    assert hints(check(start(tmp_path), {})) == ("models.d/ has no model file, so nothing will be served",)
+    found = hints(check(start(tmp_path), {}, ENGINES))
+    assert found == ("models.d/ has no model file, so nothing will be served",)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    reading = check(tmp_path / "none", {})
+    reading = check(tmp_path / "none", {}, ENGINES)
     assert [problem.what for problem in reading.problems] == ["there is no such folder"]
     (tmp_path / "conf").mkdir()
-    assert [p.what for p in check(tmp_path / "conf", {}).problems] == ["the folder is missing"]
+    assert [p.what for p in check(tmp_path / "conf", {}, ENGINES).problems] == ["the folder is missing"]
 
 
 def test_a_scan_that_finds_nothing_new_reads_no_file(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path) -> N
         moves -= 1
         return Contents(raw=b"engine: lla", stamp=found.stamp, moved=True) if moves >= 0 else found
 
-    scanner = Scanner(tmp_path, env={}, read=read)
+    scanner = Scanner(tmp_path, env={}, read=read, engines=ENGINES)
     now = clock.now() + timedelta(hours=1)
     assert not scanner.scan(now).problems
     put(tmp_path / "models.d", "fast", TWO)
@@ -209,7 +211,7 @@ def test_a_changed_secret_is_a_changed_meaning(folder: Folder) -> None:
 
 
 def test_the_repositorys_own_files_are_valid() -> None:
-    reading = check(Path(__file__).parents[2], {})
+    reading = check(Path(__file__).parents[2], {}, ENGINES)
     assert report(reading) == ""
     assert hints(reading) == ()
     assert set(reading.catalog.models) == {"fast", "quality"}

@@ -14,6 +14,7 @@ from orchestrator import clock
 from orchestrator.config.accepted import restore, store
 from orchestrator.config.scan import Scanner
 from orchestrator.values.catalog import Reading
+from tests.config.engines import ENGINES
 from tests.config.files import MODEL, permissions_bind, put
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -55,7 +56,7 @@ class Edits(RuleBasedStateMachine):
         self.models = self.root / "models.d"
         self.models.mkdir()
         self.now = clock.now() + timedelta(hours=1)
-        self.scanner = Scanner(self.root, env={})
+        self.scanner = Scanner(self.root, env={}, engines=ENGINES)
         self.expected = Expected()
         self.reading: Reading | None = None
 
@@ -131,7 +132,9 @@ class Edits(RuleBasedStateMachine):
         """A new scanner on what was stored; it knows nothing of names that were deleted before."""
         if self.reading is not None:
             rows = store(self.reading.catalog)
-            self.scanner = Scanner(self.root, restore(rows, self.root, {}), env={})
+            self.scanner = Scanner(
+                self.root, restore(rows, self.root, {}, engines=ENGINES), env={}, engines=ENGINES
+            )
             self.expected.since = {}
             self.expected.counted = {name: g for name, (_, g) in self.expected.in_force.items()}
             self.scan(0)

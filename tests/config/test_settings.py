@@ -12,6 +12,7 @@ from orchestrator.config.settings import load_settings, read_settings
 from orchestrator.config.show import render
 from orchestrator.errors import ConfigError
 from orchestrator.values.settings import Settings
+from tests.config.engines import ENGINES
 from tests.config.files import MODEL, start
 
 SECRET = "sk-0123456789abcdef"  # noqa: S105 (made up)
@@ -165,7 +166,7 @@ def test_a_change_is_reported_until_it_is_taken_back(tmp_path: Path) -> None:
     root = start(tmp_path, fast=MODEL.format(context=1))
     file = root / "orchestrator.yaml"
     file.write_text("drain: 1s\n")
-    scanner = Scanner(root, env={}, settings=load_settings(root, {}))
+    scanner = Scanner(root, env={}, settings=load_settings(root, {}), engines=ENGINES)
     assert not scanner.scan(LATER).problems
 
     file.write_text("watch: poll\ndrain: 2s\n")
@@ -190,7 +191,7 @@ def test_a_changed_key_is_reported_without_showing_it(tmp_path: Path) -> None:
     start(tmp_path)
     (tmp_path / "key").write_text("one\n")
     (tmp_path / "orchestrator.yaml").write_text('api_keys: ["${file:key}"]\n')
-    scanner = Scanner(tmp_path, env={})
+    scanner = Scanner(tmp_path, env={}, engines=ENGINES)
     assert not scanner.scan(LATER).problems
     (tmp_path / "key").write_text("another\n")
     (found,) = scanner.scan(LATER).problems

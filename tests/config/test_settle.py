@@ -4,6 +4,7 @@ from pathlib import Path
 
 from orchestrator.config.check import check, hints
 from orchestrator.config.show import report
+from tests.config.engines import ENGINES
 from tests.config.files import BROKEN, DEFAULT, ONE, POLICY, Folder, put, start
 
 
@@ -101,6 +102,6 @@ def test_a_deleted_policy_is_gone(folder: Folder) -> None:
 
 
 def test_no_policies_folder_is_fine(tmp_path: Path) -> None:
-    reading = check(start(tmp_path, fast=ONE), {})
+    reading = check(start(tmp_path, fast=ONE), {}, ENGINES)
     assert not reading.problems
     assert hints(reading) == ("no policy says `default: true`, so the model name `auto` is not served",)

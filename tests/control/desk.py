@@ -14,6 +14,7 @@ from orchestrator.control.loop import Loop
 from orchestrator.control.operations import Facts, Operations, RecentEvents
 from orchestrator.control.recovery import first_state
 from orchestrator.control.store import Store
+from orchestrator.engines import kinds
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.history.writer import HistoryWriter
 from orchestrator.values.catalog import Reading
@@ -76,7 +77,9 @@ async def desk(folder: Path, engine: FakeEngine | None = None) -> AsyncIterator[
         loop.post(CatalogRead(at=clock.now(), reading=reading))
         read.set()
 
-    follower = Follower(Scanner(root, accepted=state.catalog), post=adopt, every_s=60, watch="poll")
+    follower = Follower(
+        Scanner(root, accepted=state.catalog, engines=kinds.traits()), post=adopt, every_s=60, watch="poll"
+    )
     about = Facts(
         version="1.2.3",
         pid=4711,

@@ -9,6 +9,7 @@ from orchestrator.config.scan import Scanner
 from orchestrator.control.preview import offline, planned
 from orchestrator.control.store import Store
 from orchestrator.decide.fold import fold
+from orchestrator.engines import kinds
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.settings import Limits
@@ -27,7 +28,7 @@ def put(root: Path, name: str, text: str) -> None:
 
 def adopted(root: Path, env: dict[str, str] | None = None) -> State:
     """The state of a daemon that has just read the folder."""
-    reading: Reading = Scanner(root, env=env or {}).scan(NOW)
+    reading: Reading = Scanner(root, env=env or {}, engines=kinds.traits()).scan(NOW)
     return fold(State(boot=1), CatalogRead(at=clock.now(), reading=reading)).state
 
 

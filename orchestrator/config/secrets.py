@@ -1,0 +1,63 @@
+"""What must not be written into a file, what must not leave it, and what of a file is never shown."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from orchestrator.config.flaw import LINE_BREAK, At, Flaw
+from orchestrator.config.read import Data, Tree
+from orchestrator.config.schema import schema
+from orchestrator.config.substitute import Resolved
+
+# Words of fields that hold secrets, slips of the pen included; references are no secrets.
+SENSITIVE: Final = re.compile(r"api.?k|token\b|secret|passw|credential|environ", re.IGNORECASE)
+REFERENCE: Final = re.compile(r"\$\{[^}\s]*\}?")
+
+
+def misplaced_secrets(kind: str, tree: Tree, resolved: Resolved) -> Iterator[Flaw]:
+    """Yield a flaw for each secret that stands in the file itself, and for each on a command line."""
+    rule = schema(kind)
+    for at in _must_refer(rule, tree.data, ()):
+        if at not in resolved.secret:
+            what = "must not be written into this file"
+            fix = 'put it into a file of its own and write "${file:PATH}", or use "${env:NAME}"'
+            yield _flaw(tree, at, f"a {'token' if at[-1] == 'token' else 'key'} {what}", fix)
+    for at in sorted(resolved.secret, key=tree.place):
+        if rule.get("properties", {}).get(at[0] if at else "", {}).get("x-argv"):
+            what = "what ${…} stands for would be seen by every user of the machine"
+            yield _flaw(tree, at, what, "put it into `environment`; a path can be written out")
+
+
+def secret_lines(text: str) -> frozenset[int]:
+    """Return the lines on which somebody may have written a secret: such a field, and all below it."""
+    secret: set[int] = set()
+    inside = False
+    for number, line in enumerate(LINE_BREAK.split(text), start=1):
+        if SENSITIVE.search(REFERENCE.sub("", line)):
+            inside = True
+        elif line[:1].isalpha():
+            inside = False
+        if inside:
+            secret.add(number)
+    return frozenset(secret)
+
+
+def _must_refer(rule: Mapping[str, Any], data: Data, at: At) -> Iterator[At]:
+    """Yield the path of every text that has to be a reference."""
+    match data:
+        case str() if rule.get("x-read") == "secret":
+            yield at
+        case list():
+            for index, item in enumerate(data):
+                yield from _must_refer(rule.get("items", {}), item, (*at, index))
+        case dict():
+            for key, item in data.items():
+                yield from _must_refer(rule.get("properties", {}).get(key, {}), item, (*at, key))
+        case _:
+            pass
+
+
+def _flaw(tree: Tree, at: At, what: str, fix: str) -> Flaw:
+    line, column = tree.place(at)
+    names = ".".join(key for key in at if isinstance(key, str))
+    return Flaw(what=f"{names}: {what}", fix=fix, line=line, column=column)
