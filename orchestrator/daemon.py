@@ -20,6 +20,7 @@ import uvloop
 from orchestrator import clock, log
 from orchestrator.config.follow import Follower
 from orchestrator.config.paths import (
+    cache_folder,
     configuration_folder,
     private_folder,
     runtime_folder,
@@ -34,18 +35,20 @@ from orchestrator.control.operations import Facts, Operations, RecentEvents, rea
 from orchestrator.control.process import allow_open_files, stop_on_signals
 from orchestrator.control.recovery import end_leftovers, first_state
 from orchestrator.control.store import Store
-from orchestrator.engines.base import Engine
-from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.engines import kinds
+from orchestrator.engines.base import Premises
+from orchestrator.engines.memory import Meter
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.gateway.admin import listen, serve_admin
 from orchestrator.gateway.app import Gateway, build
 from orchestrator.gateway.bind import bind_tcp, refuse_open_bind
 from orchestrator.gateway.server import serve
 from orchestrator.history.writer import HistoryWriter
+from orchestrator.jobs.updates import Updates
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact, Severity
-from orchestrator.values.settings import Limits, Settings
+from orchestrator.values.settings import Settings, limits_of
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +154,7 @@ class House:
     facts: Facts
     loop: Loop
     follower: Follower
+    updates: Updates
     adopted: asyncio.Event
     gateway: Gateway
     operations: Operations
@@ -182,14 +186,10 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
     ends.callback(history.close, CLOSE_HISTORY_S)
     recent = RecentEvents()
     remember = _rememberer(history, recent)
-    engine = LlamaCppEngine(
-        place.runtime / "w",
-        load_deadline_s=settings.load_deadline_s,
-        hang_deadline_s=settings.hang_deadline_s,
-    )
+    engines = kinds.build_all(_premises(place))
     ends.callback(store.forget_replicas)
-    ends.push_async_callback(engine.close)
-    engines: dict[str, Engine] = {engine.name: engine}
+    for engine in engines.values():
+        ends.push_async_callback(engine.close)
     recovered = store.recover()
     # A folder that was there once may come back; one that never was is a slip of the pen.
     if not recovered.documents and not place.config.is_dir():
@@ -205,7 +205,8 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         state=state,
         engines=engines,
         store=store,
-        limits=Limits(drain_s=settings.drain_s),
+        limits=limits_of(settings),
+        look=Meter(settings).read,
         resync_every_s=settings.resync_every_s,
         remember=remember,
     )
@@ -216,7 +217,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         adopted.set()
 
     follower = Follower(
-        Scanner(place.config, accepted=state.catalog, settings=place.written),
+        Scanner(place.config, accepted=state.catalog, engines=kinds.traits(), settings=place.written),
         post=adopt,
         every_s=settings.scan_every_s,
         watch=settings.watch,
@@ -236,6 +237,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         facts=facts,
         loop=loop,
         follower=follower,
+        updates=Updates(loop),
         adopted=adopted,
         gateway=gateway,
         operations=Operations(facts=facts, loop=loop, follower=follower, history=history, recent=recent),
@@ -247,12 +249,22 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
     )
 
 
+def _premises(place: Place) -> Premises:
+    return Premises(
+        runtime=place.runtime,
+        cache=cache_folder(place.settings, os.environ),
+        settings=place.settings,
+        environment=os.environ,
+    )
+
+
 async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
     """Run every task until `stop`, then end them in order: files, requests, operator, models."""
     loop, stop_admin = house.loop, asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         looping = tasks.create_task(loop.run(), name="loop")
         following = tasks.create_task(house.follower.run(), name="follow")
+        updating = tasks.create_task(house.updates.run(), name="updates")
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, house.operations.reload_soon, tasks)
         public = tasks.create_task(
             serve(house.gateway, bound_socket=house.public, drain_s=house.settings.drain_s, stop=stop),
@@ -267,6 +279,7 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
         house.operations.stop()
         greeting.cancel()
         following.cancel()
+        updating.cancel()
         await public
         stop_admin.set()
         await admin

@@ -107,6 +107,10 @@ class Loop:
         return self._unsaved
 
     @property
+    def engines(self) -> Mapping[str, Engine]:
+        return self._engines
+
+    @property
     def limits(self) -> Limits:
         return self._limits
 

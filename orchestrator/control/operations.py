@@ -106,7 +106,8 @@ class Operations:
                 "dropped": history.dropped,
                 "error": history.error,
             },
-            "models": report.models(state, self._loop.leases.held),
+            "memory": report.memory(state),
+            "models": self._models(state),
             "policies": report.policies(state),
         }
 
@@ -121,8 +122,8 @@ class Operations:
         if record is None:
             raise unknown(name, state)
         path = record.document.path if record.document else ""
-        replicas = state.fleet.by_model().get(name, [])
-        return report.model(record, replicas, self._loop.leases.held) | {
+        demand, headway = self._loop.leases.demand(), self._loop.performer.progress
+        return report.model(state, name, demand, headway) | {
             "spec": report.spec_fields(record),
             "events": [report.event(fact) for fact in self._recent.of(name)],
             "problems": report.problems(problem for problem in state.problems if problem.path == path),
@@ -149,7 +150,7 @@ class Operations:
             "problems": report.problems(reading.problems),
             "held": report.held(reading.held),
             "settled": settled,
-            "models": report.models(state, self._loop.leases.held),
+            "models": self._models(state),
             "waited_ms": round((clock.monotonic_s() - began) * 1000),
         }
 
@@ -169,7 +170,14 @@ class Operations:
     async def plan(self, folder: str | None) -> Json:
         """Return what would happen if `folder` (or the daemon's own, as it is now) were in force."""
         chosen = Path(folder) if folder else self._facts.config_folder
-        return await asyncio.to_thread(planned, self._loop.state, chosen, os.environ, self._loop.limits)
+        loop = self._loop
+        return await planned(loop.state, chosen, os.environ, loop.limits, loop.engines)
+
+    async def doctor(self) -> Json:
+        """Return what every engine and the machine say of themselves."""
+        engines = self._loop.engines
+        found = {name: await engine.diagnose() for name, engine in sorted(engines.items())}
+        return report.findings(found)
 
     async def publish(self) -> Json:
         """Bring the published copy of the history up to date."""
@@ -186,6 +194,9 @@ class Operations:
         self._refuse_when_stopping()
         confirmed = await self._follower.confirm_removal()
         return {"confirmed": [item.path for item in confirmed]}
+
+    def _models(self, state: State) -> list[Json]:
+        return report.models(state, self._loop.leases.demand(), self._loop.performer.progress)
 
     def _refuse_when_stopping(self) -> None:
         if self._stopping:

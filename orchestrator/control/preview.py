@@ -1,50 +1,108 @@
 """What would happen if a folder were in force: what `orchestrator plan` shows."""
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator import clock
 from orchestrator.config.check import check
 from orchestrator.control import report
 from orchestrator.control.recovery import first_state
 from orchestrator.control.store import peek
+from orchestrator.decide.budget import obstacle
 from orchestrator.decide.diff import changes
+from orchestrator.decide.fetching import NEAR
+from orchestrator.decide.fold import fold
 from orchestrator.decide.preview import preview
+from orchestrator.decide.serving import NO_ROOM_FIX
+from orchestrator.engines import kinds
+from orchestrator.engines.base import Engine, Premises
+from orchestrator.engines.memory import Meter
+from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Catalog, Document, Reading, T
 from orchestrator.values.event import CatalogRead
-from orchestrator.values.settings import Limits
+from orchestrator.values.memory import Footprint
+from orchestrator.values.settings import Limits, limits_of
 from orchestrator.values.state import State
+
+ESTIMATE_DEADLINE_S: Final = 20.0
 
 Json = dict[str, Any]
 
 
-def planned(state: State, folder: Path, env: Mapping[str, str], limits: Limits) -> Json:
+async def planned(
+    state: State,
+    folder: Path,
+    env: Mapping[str, str],
+    limits: Limits,
+    engines: Mapping[str, Engine],
+) -> Json:
     """Return the changes from the catalog in force to `folder`, and the steps they lead to.
 
-    Reads the files; run it in a thread. A file with problems counts with its
-    accepted version, as it would in the daemon; so does a whole folder that
-    cannot be read. `failed` are the models that are not as their file asks and
-    for which there is neither a change nor a step.
+    A file with problems counts with its accepted version, as it would in the
+    daemon; so does a whole folder that cannot be read. `failed` are the models
+    that are not as their file asks and for which there is neither a change nor
+    a step. What a new launch takes is estimated where its weights are here.
     """
-    reading = _merged(state.catalog, check(folder, env, kinds.traits()), folder)
+    found = await asyncio.to_thread(check, folder, env, kinds.traits())
+    reading = _merged(state.catalog, found, folder)
     edits = changes(state.catalog, reading.catalog)
-    steps = preview(state, CatalogRead(at=clock.now(), reading=reading), limits)
+    footprints = await _estimated(state, reading.catalog, engines)
+    read = CatalogRead(at=clock.now(), reading=reading)
+    steps = await asyncio.to_thread(preview, state, read, limits, footprints)
     touched = {item.name for item in edits} | {item.model for item in steps}
     return {
         "changes": [report.change(item) for item in edits],
         "steps": [report.step(item) for item in steps],
         "failed": [item for item in report.failed(state) if item["model"] not in touched],
         "problems": report.problems(reading.problems),
+        "memory": report.memory(state),
+        "unfit": _unfit(state, reading.catalog, footprints),
     }
 
 
-def offline(folder: Path, state_folder: Path, env: Mapping[str, str]) -> Json:
+async def offline(place: Premises, folder: Path, state_folder: Path) -> Json:
     """Return what a daemon would do that starts now on `folder`: nothing runs yet, so everything loads."""
-    recovered = peek(state_folder, folder)
-    state = first_state(recovered, folder, env, boot=0)
-    return planned(state, folder, env, Limits())
+    recovered = await asyncio.to_thread(peek, state_folder, folder)
+    state = first_state(recovered, folder, place.environment, boot=0)
+    memory = await Meter(place.settings).read({})
+    state = replace(state, memory=replace(memory, at=clock.now()))
+    engines = kinds.build_all(place)
+    try:
+        return await planned(state, folder, place.environment, limits_of(place.settings), engines)
+    finally:
+        for engine in engines.values():
+            await engine.close()
+
+
+async def _estimated(
+    state: State, catalog: Catalog, engines: Mapping[str, Engine]
+) -> Mapping[str, Footprint]:
+    """Return what launches take of which nothing is known yet, where it can be told without a download."""
+    found: dict[str, Footprint] = {}
+    for name, document in catalog.models.items():
+        record = state.models.get(name)
+        spec = record.resolve(document.value) if record else document.value
+        known = spec.launch in state.footprints or not spec.wanted or spec.source.scheme not in NEAR
+        engine = engines.get(spec.engine)
+        if known or engine is None:
+            continue
+        with suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(ESTIMATE_DEADLINE_S):
+                found[spec.launch] = Footprint(estimated=await engine.estimate(spec))
+    return found
+
+
+def _unfit(state: State, catalog: Catalog, footprints: Mapping[str, Footprint]) -> list[Json]:
+    """Return the models that could never be loaded as the catalog stands, each with the reason."""
+    read = CatalogRead(at=clock.now(), reading=Reading(catalog=catalog))
+    after = fold(replace(state, footprints={**footprints, **state.footprints}), read).state
+    wanted = ((name, record.desired) for name, record in sorted(after.models.items()))
+    reasons = ((name, obstacle(after, spec)) for name, spec in wanted if spec)
+    return [{"model": name, "why": why, "fix": NO_ROOM_FIX} for name, why in reasons if why]
 
 
 def _merged(accepted: Catalog, found: Reading, folder: Path) -> Reading:

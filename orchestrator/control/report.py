@@ -1,29 +1,38 @@
 """The state as JSON, for the admin API: what `status`, `describe` and `plan` show."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from orchestrator.control.headway import Headway
+from orchestrator.decide.budget import charged, need
 from orchestrator.decide.diff import Change, model_fields
 from orchestrator.decide.preview import Step
 from orchestrator.decide.serving import serving
+from orchestrator.engines.base import Finding
 from orchestrator.values.catalog import Held, Problem
+from orchestrator.values.demand import Demand
 from orchestrator.values.fact import LifecycleFact
 from orchestrator.values.fleet import Replica
+from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import ModelRecord, State
 
 Json = dict[str, Any]
 
 
-def models(state: State, leases: Mapping[str, int]) -> list[Json]:
+Headways = Callable[[str], Headway | None]
+
+
+def models(state: State, demand: Demand, headway: Headways) -> list[Json]:
     """Return every model, by name."""
-    by_model = state.fleet.by_model()
-    return [model(record, by_model.get(name, []), leases) for name, record in sorted(state.models.items())]
+    return [model(state, name, demand, headway) for name in sorted(state.models)]
 
 
-def model(record: ModelRecord, replicas: Sequence[Replica], leases: Mapping[str, int]) -> Json:
-    """Return one model: its pointers, conditions and replicas."""
+def model(state: State, name: str, demand: Demand, headway: Headways) -> Json:
+    """Return one model: its pointers, conditions and replicas, and what it takes."""
+    record = state.models[name]
+    replicas = [replica for replica in state.fleet.replicas.values() if replica.model == name]
     document, desired = record.document, record.desired
     keep = serving(record, replicas)
     running = {replica.launch for replica in replicas if replica is keep}
@@ -33,6 +42,7 @@ def model(record: ModelRecord, replicas: Sequence[Replica], leases: Mapping[str,
         "engine": document.value.engine if document else "",
         "source": document.value.source.written if document else "",
         "state": str(document.value.state) if document else "removed",
+        "load": str(document.value.load) if document else "",
         "generation": document.generation if document else 0,
         "desired": desired.revision if desired else None,
         "attempted": _attempted(record, replicas),
@@ -62,7 +72,52 @@ def model(record: ModelRecord, replicas: Sequence[Replica], leases: Mapping[str,
             }
             for condition in record.conditions.values()
         ],
-        "replicas": [_replica(replica, leases) for replica in replicas],
+        "replicas": [_replica(replica, demand.leases) for replica in replicas],
+        "takes": _takes(state, desired),
+        "fetch": _fetch(headway(name)),
+        "waiting": demand.waiting[name].count if name in demand.waiting else 0,
+    }
+
+
+def _takes(state: State, desired: ModelSpec | None) -> Json | None:
+    """Return the memory and the load time of what the file asks for; None before anything is known."""
+    if desired is None or desired.launch not in state.footprints:
+        return None
+    known = state.footprints[desired.launch]
+    return {
+        "need": dict(need(state, desired)),
+        "estimated": dict(known.estimated),
+        "measured": dict(known.measured),
+        "load_s": known.load_s,
+        "engine_version": known.engine_version,
+    }
+
+
+def _fetch(headway: Headway | None) -> Json | None:
+    if headway is None:
+        return None
+    return {
+        "doing": headway.news.doing,
+        "done_bytes": headway.news.done_bytes,
+        "total_bytes": headway.news.total_bytes,
+        "bytes_per_s": round(headway.rate),
+        "left_s": None if headway.left_s is None else round(headway.left_s, 1),
+    }
+
+
+def memory(state: State) -> Json:
+    """Return every pool: what there is, what others take, what replicas may take and are charged."""
+    taken = charged(state)
+    return {
+        name: {
+            "total_bytes": pool.total,
+            "reserve_bytes": pool.reserve,
+            "outside_bytes": pool.outside,
+            "limit_bytes": pool.limit,
+            "room_bytes": pool.room,
+            "charged_bytes": taken.get(name, 0),
+        }
+        for name, pool in sorted(state.memory.pools.items())
     }
 
 
@@ -79,6 +134,8 @@ def policies(state: State) -> list[Json]:
             "default": doc.value.default,
             "otherwise": list(doc.value.otherwise),
             "fallback": list(doc.value.fallback),
+            "rules": len(doc.value.rules),
+            "tiers": [str(tier) for tier in doc.value.tiers],
             "path": doc.path,
         }
         for name, doc in sorted(state.catalog.policies.items())
@@ -131,6 +188,18 @@ def step(item: Step) -> Json:
         "revision": item.revision,
         "replica": item.replica or None,
         "why": item.why,
+        "memory": {"before": dict(item.before), "peak": dict(item.peak), "after": dict(item.after)},
+        "takes_s": item.takes_s,
+        "interrupts": item.interrupts,
+        "unavailable_s": item.unavailable_s,
+    }
+
+
+def findings(found: Mapping[str, Sequence[Finding]]) -> Json:
+    """Return what was found, by the engine or the part of the machine that it is about."""
+    return {
+        about: [{f.name: getattr(finding, f.name) for f in fields(Finding)} for finding in each]
+        for about, each in found.items()
     }
 
 
@@ -163,6 +232,7 @@ def _replica(replica: Replica, leases: Mapping[str, int]) -> Json:
         "phase": str(replica.phase),
         "pid": running.pid if running else None,
         "memory_bytes": running.memory_bytes if running else 0,
+        "gpu_bytes": dict(running.gpu_bytes) if running else {},
         "leases": leases.get(replica.id, 0),
         "since": _instant(replica.since),
         "why": replica.why,

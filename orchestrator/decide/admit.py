@@ -138,7 +138,7 @@ class _Admission:
 
 
 def relieve(state: State, demand: Demand, now: datetime) -> Iterator[Drain]:
-    """Yield the drains that bring the replicas back under a budget that programs outside have made smaller."""
+    """Yield the drains that bring the replicas back under a budget that programs outside have shrunk."""
     excess = budget.over(state)
     if not excess:
         return
@@ -163,12 +163,8 @@ def idle_ends(state: State, demand: Demand, now: datetime) -> Iterator[Drain]:
     for replica, at in idle_until(state, demand, now):
         if at <= now and not demand.leases.get(replica.id, 0) and replica.model not in demand.waiting:
             idle_s = (now - demand.idle_since.get(replica.id, replica.since)).total_seconds()
-            yield Drain(
-                model=replica.model,
-                replica=replica.id,
-                why=f"nobody has used it for {idle_s:.0f} s",
-                patient=True,
-            )
+            why = f"nobody has used it for {idle_s:.0f} s"
+            yield Drain(model=replica.model, replica=replica.id, why=why, patient=True)
 
 
 def idle_until(state: State, demand: Demand, now: datetime) -> Iterator[tuple[Replica, datetime]]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final
 
+from orchestrator.decide.budget import human
 from orchestrator.values.catalog import Catalog, Document, Kind, T
 from orchestrator.values.policy import RoutingPolicy
-from orchestrator.values.spec import ModelSpec, Sampling
+from orchestrator.values.spec import ModelSpec, Prices, Sampling, Update, digest
 
 
 class ChangeClass(StrEnum):
@@ -18,11 +19,19 @@ class ChangeClass(StrEnum):
     REMOVE = "remove"
 
 
+# In place of a secret: that there is one may be said.
+HIDDEN: Final = "(hidden)"
 CLASS_OF: Final[Mapping[str, ChangeClass]] = {
     "engine": ChangeClass.REPLACE,
     "source": ChangeClass.REPLACE,
     "context": ChangeClass.REPLACE,
+    "quantize": ChangeClass.REPLACE,
+    "accelerator": ChangeClass.REPLACE,
+    "endpoint": ChangeClass.REPLACE,
+    "command": ChangeClass.REPLACE,
+    "environment": ChangeClass.REPLACE,
     "parallel": ChangeClass.RELOAD,
+    "api_key": ChangeClass.RELOAD,
 }
 
 
@@ -59,14 +68,48 @@ def changes(old: Catalog, new: Catalog) -> tuple[Change, ...]:
 def model_fields(spec: ModelSpec) -> dict[str, str]:
     """Return the spec's fields as people write them, the sampling ones dotted."""
     sampling = ((f.name, getattr(spec.sampling, f.name)) for f in fields(Sampling))
-    return {
+    known = {
         "engine": spec.engine,
         "source": spec.source.written,
         "state": str(spec.state),
+        "load": str(spec.load),
+        "idle": "" if spec.resident else f"{spec.idle_s:g} s",
+        "pinned": "true" if spec.pinned else "",
         "context": str(spec.context),
         "parallel": str(spec.parallel),
+        "quantize": spec.quantize,
+        "accelerator": spec.accelerator,
+        "memory": "auto" if spec.memory_bytes is None else human(spec.memory_bytes),
         "capabilities": ", ".join(spec.capabilities),
+        "endpoint": ", ".join(map(without_secret, spec.endpoints)),
+        "api_key": HIDDEN if spec.api_key else "",
+        "paid": "true" if spec.paid else "",
+        "prices": _prices(spec.prices),
+        "command": f"{spec.command[0]} … ({len(spec.command)} words)" if spec.command else "",
+        "environment": ", ".join(name for name, _ in spec.environment),
+        "health": spec.health if spec.command else "",
+        "update": _update(spec.update),
     } | {f"sampling.{name}": str(value) for name, value in sampling if value is not None}
+    return {name: value for name, value in known.items() if value}
+
+
+def without_secret(url: str) -> str:
+    """Return a URL without the user and password that it may hold."""
+    scheme, mark, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
+def _prices(prices: Prices) -> str:
+    if prices == Prices():
+        return ""
+    return f"{prices.input_per_million:g} in, {prices.output_per_million:g} out (USD per million tokens)"
+
+
+def _update(update: Update) -> str:
+    if update.check_every_s is None:
+        return ""
+    return f"looked for every {update.check_every_s / 3600:g} h, then {update.apply}"
 
 
 def policy_fields(policy: RoutingPolicy) -> dict[str, str]:
@@ -75,6 +118,8 @@ def policy_fields(policy: RoutingPolicy) -> dict[str, str]:
         "default": str(policy.default).lower(),
         "otherwise": ", ".join(policy.otherwise),
         "fallback": ", ".join(policy.fallback),
+        "tiers": ", ".join(policy.tiers),
+        "rules": f"{len(policy.rules)}: {digest({'rules': repr(policy.rules)})}" if policy.rules else "",
     }
 
 

@@ -22,7 +22,7 @@ from orchestrator.values.event import (
     ReplicaUnloaded,
 )
 from orchestrator.values.fleet import Fleet, Phase, Replica, Running
-from orchestrator.values.memory import NOTHING, RAM, Footprint, Memory, Pool, Pools
+from orchestrator.values.memory import NOTHING, RAM, Footprint, Memory, Pool, Pools, highest
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
 
@@ -36,11 +36,11 @@ ENDLESS: Final = 1 << 60
 class Step:
     """`action` is fetch, load, switch, drain, unload or remove.
 
-    `before` and `after` are what all replicas together are charged, by pool;
-    the peak of a step is the higher of both, because a load is charged its
-    whole peak from the start. `takes_s` is how long the step is expected to
-    take, None where nothing was measured. `unavailable_s` is, at the switch of
-    a model that nobody served meanwhile, for how long; None as above.
+    `before` and `after` are what all replicas together are charged, by pool; a
+    load is charged its whole peak from the start. `takes_s` is how long the
+    step is expected to take, None where nothing was measured. A switch that
+    `interrupts` ends a time in which nobody served the model: `unavailable_s`,
+    None as above.
     """
 
     action: str
@@ -53,6 +53,11 @@ class Step:
     takes_s: float | None = None
     interrupts: bool = False
     unavailable_s: float | None = None
+
+    @property
+    def peak(self) -> Pools:
+        """The most that is charged while the step is taken."""
+        return highest((self.before, self.after))
 
 
 def preview(

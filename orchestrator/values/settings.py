@@ -65,3 +65,12 @@ class Limits:
     fetches_at_once: int = 2
     drain_s: float = 30.0
     min_residency_s: float = 10.0
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what the settings say of plans."""
+    return Limits(
+        fetches_at_once=settings.fetches_at_once,
+        drain_s=settings.drain_s,
+        min_residency_s=settings.min_residency_s,
+    )
