@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.values.catalog import Catalog, Document, Kind
 from orchestrator.values.fleet import Fleet, Phase, Replica, Running
+from orchestrator.values.memory import RAM, Memory, Pool, Pools
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.values.state import ModelRecord, Rejection, State
@@ -112,3 +113,8 @@ def _state(document: Document[ModelSpec] | None, known: ModelRecord, replicas: t
         models={"fast": known},
         fleet=Fleet(replicas={r.id: r for r in replicas}),
     )
+
+
+async def plenty(held: Pools) -> Memory:
+    """A machine with more memory than anything takes."""
+    return Memory(pools={RAM: Pool(total=1 << 50, outside=held.get(RAM, 0))})

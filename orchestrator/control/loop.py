@@ -246,11 +246,17 @@ class Loop:
         """Look at the memory: often while somebody waits for it, at once when some was given back."""
         while True:
             at = clock.now()
+            held: list[Pools] = []
+            for name, engine in self._engines.items():
+                try:
+                    async with asyncio.timeout(OBSERVE_DEADLINE_S):
+                        held.append(await engine.held())
+                except (EngineError, TimeoutError) as error:  # what it holds counts as others' use
+                    log.warning("engine %s cannot tell what it holds: %s", name, error)
             try:
                 async with asyncio.timeout(OBSERVE_DEADLINE_S):
-                    held = added([await engine.held() for engine in self._engines.values()])
-                    memory = await self._memory(held)
-            except (EngineError, OSError, TimeoutError) as error:
+                    memory = await self._memory(added(held))
+            except (OSError, TimeoutError) as error:
                 log.warning("the memory cannot be looked at: %s", error)
             else:
                 self.post(MemoryRead(at=at, memory=replace(memory, at=at)))

@@ -21,6 +21,7 @@ from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact
 from orchestrator.values.settings import Limits
+from tests.builders import plenty
 
 WITHIN_S = 10.0  # generous: the machine may be busy
 
@@ -68,6 +69,7 @@ async def desk(folder: Path, engine: FakeEngine | None = None) -> AsyncIterator[
         engines={engine.name: engine},
         store=store,
         limits=Limits(drain_s=1.0),
+        look=plenty,
         resync_every_s=60,
         remember=remember,
     )

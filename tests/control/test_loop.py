@@ -22,7 +22,7 @@ from orchestrator.values.fleet import Phase
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelSpec, ModelState
 from orchestrator.values.state import State
-from tests.builders import CONFIG, NOW, catalog, spec
+from tests.builders import CONFIG, NOW, catalog, plenty, spec
 
 OLD, NEW = spec(location="tiny"), spec(location="small")
 
@@ -53,6 +53,7 @@ class Bench:
             engines={engine.name: engine},
             store=self.store,
             limits=Limits(drain_s=30),
+            look=plenty,
             resync_every_s=60,
             remember=self.facts.append,
             disk=Inline(),

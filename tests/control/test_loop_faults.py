@@ -17,7 +17,7 @@ from orchestrator.values.event import CatalogRead
 from orchestrator.values.fleet import Running
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
-from tests.builders import CONFIG, NOW, catalog, spec
+from tests.builders import CONFIG, NOW, catalog, plenty, spec
 from tests.control.desk import WITHIN_S
 
 
@@ -50,6 +50,7 @@ async def test_an_engine_that_cannot_be_asked_is_logged_and_the_others_are_looke
         engines={"mlx": mute, "llama-cpp": engine},
         store=store,
         limits=Limits(),
+        look=plenty,
         resync_every_s=60,
         remember=lambda _: None,
     )
