@@ -7,11 +7,13 @@ import stat
 import struct
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from orchestrator.errors import EngineError, SourceCorrupt, SourceNotFound
 from orchestrator.values.spec import Source
+from orchestrator.workers.fetch.shelf import Seals
 
 DEMO_FOLDER: Final = Path(__file__).resolve().parent.parent / "demo"
 CHUNK_BYTES: Final = 4 * 1024 * 1024
@@ -20,6 +22,7 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 CHECK_S: Final = 30.0
 SLOWEST_BYTES_PER_S: Final = 10_000_000
 
+_SHA256: Final = "sha256:"
 _HEADER: Final = struct.Struct("<4sIQQ")  # magic, version, tensors, metadata pairs
 _VERSIONS: Final = range(2, 4)
 # The least that one entry takes in the file: a tensor's name, shape, type and
@@ -69,10 +72,15 @@ def _demo_path(source: Source) -> Path:
 
 
 class SourceChecks:
-    """Checks model files; remembers the digest of each as long as its file stays untouched."""
+    """Checks model files; remembers the digest of each as long as its file stays untouched.
 
-    def __init__(self) -> None:
+    Args:
+        seals: remembers them beyond the daemon's end.
+    """
+
+    def __init__(self, seals: Seals | None = None) -> None:
         self._digests: dict[tuple[int, ...], str] = {}
+        self._seals = seals
 
     async def check(self, source: Source) -> None:
         """Return when the file of `source` is there, is a model, and has the digest that it should.
@@ -86,13 +94,13 @@ class SourceChecks:
         path = path_of(source)
         try:
             async with asyncio.timeout(CHECK_S) as limit:
-                size_bytes = await asyncio.to_thread(_check_form, path, source)
+                size_bytes = await asyncio.to_thread(check_form, path, source)
                 limit.reschedule(
                     asyncio.get_running_loop().time() + CHECK_S + size_bytes / SLOWEST_BYTES_PER_S
                 )
                 wanted = source.sha256 or await asyncio.to_thread(_shipped_digest, path)
                 if wanted is not None:
-                    found = await asyncio.to_thread(self._digest, path, cancelled)
+                    found = await asyncio.to_thread(self.digest, path, cancelled)
                     _compare(source, wanted=wanted, found=found)
         except TimeoutError:
             raise EngineError(
@@ -107,11 +115,18 @@ class SourceChecks:
         finally:
             cancelled.set()
 
-    def _digest(self, path: Path, cancelled: threading.Event) -> str:
+    def digest(self, path: Path, cancelled: threading.Event) -> str:
+        """Return the file's SHA-256; "" where `cancelled` is set meanwhile.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         with path.open("rb") as file:
-            key = _identity(os.fstat(file.fileno()))
-            known = self._digests.get(key)
-            if known is not None:
+            status = os.fstat(file.fileno())
+            key = _identity(status)
+            known = self._digests.get(key) or self._sealed(path)
+            if known:
+                self._digests[key] = known
                 return known
             sha256 = hashlib.sha256()
             while chunk := file.read(CHUNK_BYTES):
@@ -120,15 +135,37 @@ class SourceChecks:
                 sha256.update(chunk)
             if _identity(os.fstat(file.fileno())) == key:
                 self._digests[key] = sha256.hexdigest()
+                self._seal(path, sha256.hexdigest(), status)
             return sha256.hexdigest()
+
+    def known(self, path: Path) -> str:
+        """Return the file's SHA-256 where it was checked and not touched since; "" where it is not known.
+
+        Raises:
+            OSError: it cannot be found.
+        """
+        return self._digests.get(_identity(path.stat()), "") or self._sealed(path)
+
+    def _sealed(self, path: Path) -> str:
+        return self._seals.find(path).removeprefix(_SHA256) if self._seals else ""
+
+    def _seal(self, path: Path, digest: str, status: os.stat_result) -> None:
+        if self._seals:
+            with suppress(OSError):  # what cannot be remembered is read again
+                self._seals.put(path, f"{_SHA256}{digest}", status)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _check_form(path: Path, source: Source) -> int:
-    """Return the size of the file in bytes, once its first bytes make sense."""
+def check_form(path: Path, source: Source) -> int:
+    """Return the size of a GGUF file in bytes, once its first bytes make sense.
+
+    Raises:
+        SourceNotFound: there is no such file, or it may not be read.
+        SourceCorrupt: it is not a model, or cut short.
+    """
     size_bytes = _check_readable(path, source)
     with path.open("rb") as file:
         head = file.read(64)

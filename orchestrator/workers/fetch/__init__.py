@@ -1,0 +1,1 @@
+"""Fetching model files, in a process of its own: `python -m orchestrator.workers.fetch`."""
