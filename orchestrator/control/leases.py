@@ -31,10 +31,6 @@ class Lease:
             leases.returned(self.replica)
 
 
-def nobody_is_told(_: str) -> None:
-    """Ignore what is told."""
-
-
 class Leases:
     """Counts leases by replica and waiting requests by model, and hands out the newest routing table.
 
@@ -51,7 +47,7 @@ class Leases:
         *,
         idle: Callable[[str], None],
         suspected: Callable[[str], None],
-        waits: Callable[[str], None] = nobody_is_told,
+        waits: Callable[[str], None],
         now: Callable[[], datetime] = clock.now,
     ) -> None:
         self._idle = idle

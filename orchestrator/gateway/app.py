@@ -102,9 +102,10 @@ class Gateway:
     async def _tell_models(self, path: str, client: Client) -> None:
         table = self._leases.table
         if path == MODELS:
-            await client.json(HTTPStatus.OK, models.listing(table, self._created))
+            await client.json(HTTPStatus.OK, models.listing(table, self._created, self._leases.queued))
             return
-        entry = models.entry(path.removeprefix(MODELS + "/"), table, self._created)
+        name = path.removeprefix(MODELS + "/")
+        entry = models.entry(name, table, self._created, self._leases.queued)
         if isinstance(entry, Refusal):
             raise refusals.not_selected(entry)
         await client.json(HTTPStatus.OK, entry)

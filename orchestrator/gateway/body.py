@@ -1,10 +1,13 @@
 """A request's body: what the gateway reads in it, and what it passes on to the worker."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from orchestrator.decide.features import Features
 from orchestrator.errors import RequestError
+from orchestrator.gateway import features
 from orchestrator.values.spec import Sampling
 
 # Where the client limits the answer under either name, the file's default limit does not apply.
@@ -32,7 +35,7 @@ ENDPOINTS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What the gateway understands of a body; the rest is the worker's business.
+    """What the gateway understands of a request; the rest is the worker's business.
 
     `requested` is the body's `model`. `wants_usage` is True where the client
     asked for the usage counts of a stream.
@@ -42,10 +45,11 @@ class Ask:
     requested: str
     stream: bool
     wants_usage: bool
+    features: Features
 
 
-def parse(body: bytes, *, generates: bool) -> Ask:
-    """Read a body; raise RequestError with status 400 where it makes no sense."""
+def parse(body: bytes, headers: Mapping[bytes, bytes], *, generates: bool) -> Ask:
+    """Read a request; raise RequestError with status 400 where it makes no sense."""
     fields = _object(body)
     requested = fields.get("model")
     if not isinstance(requested, str) or not requested:
@@ -76,6 +80,7 @@ def parse(body: bytes, *, generates: bool) -> Ask:
         requested=requested,
         stream=bool(stream),
         wants_usage=bool(options and options.get("include_usage")),
+        features=features.read(headers, fields),
     )
 
 
@@ -84,7 +89,7 @@ def for_worker(ask: Ask, model: str, sampling: Sampling, *, generates: bool) -> 
 
     A stream is always asked for its usage counts, because history wants them.
     """
-    fields = ask.fields | {"model": model}
+    fields = features.without_ours(ask.fields) | {"model": model}
     if generates:
         given = {name for name, value in fields.items() if value is not None}
         if not given.isdisjoint(MAX_TOKENS_NAMES):

@@ -29,6 +29,16 @@ class Client:
         self.ended = False
         self._receive = receive
         self._send = send
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+
+    def waits(self, *, waits: bool) -> None:
+        """Tell the server whether the request waits for a model: such a one is cancelled when it drains."""
+        self._state["waits"] = waits
+
+    @property
+    def draining(self) -> bool:
+        """True where the server drains; see `gateway/server.py`."""
+        return bool(self._state.get("draining"))
 
     async def body(self, limit_bytes: int) -> bytes:
         """Return the whole body.

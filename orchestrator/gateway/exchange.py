@@ -21,9 +21,6 @@ from orchestrator.values.settings import Settings
 # A request that was sent and never answered may itself be what kills the
 # worker, so it is not sent for ever.
 MAX_SENDS: Final = 3
-# How long to wait for a new table before a worker that took no connection is
-# tried again. A guess: a kill is noticed by the daemon in under 0.1 s.
-RETRY_PAUSE_S: Final = 0.25
 PASSED_HEADERS: Final = (b"content-type", b"retry-after")
 
 
@@ -43,11 +40,11 @@ class Exchange:
             RequestError: what the client has to be told.
         """
         self._patience.at_deadline = refusals.too_late(settings.request_deadline_s)
-        boarding = Boarding(ask.requested, self._endpoint, self._record, self._patience, leases)
+        boarding = Boarding(ask, self._endpoint, self._client, self._record, self._patience)
         sends = 0
         while True:
             epoch = leases.table.epoch
-            route, lease = await boarding.board(settings.wait_for_model_s)
+            route, lease = await boarding.board(leases, settings)
             if sends:
                 self._record.why += "; sent again, its worker had died"
             try:
@@ -66,7 +63,7 @@ class Exchange:
                 return
             finally:
                 lease.release()
-            await boarding.wait(epoch, "", settings.wait_for_model_s, RETRY_PAUSE_S)
+            await boarding.pause(leases, settings, epoch)
 
     async def _send(self, ask: Ask, route: Route, upstreams: Upstreams) -> None:
         content = body.for_worker(ask, route.model, route.sampling, generates=self._endpoint.generates)

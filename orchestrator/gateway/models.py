@@ -1,33 +1,40 @@
 """GET /v1/models: the names a request can use."""
 
-from orchestrator.decide.select import AUTO, POLICY_PREFIX, Refusal, named_policy, unknown
-from orchestrator.values.policy import RoutingPolicy
+from collections.abc import Callable
+
+from orchestrator.decide.select import AUTO, POLICY_PREFIX, named_policy, unknown
+from orchestrator.values.choice import Refusal
+from orchestrator.values.policy import RoutingPolicy, Tier
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelState
 
 Entry = dict[str, object]
+Queued = Callable[[str], int]
 
 
-def listing(table: RoutingTable, created: int) -> Entry:
+def listing(table: RoutingTable, created: int, queued: Queued) -> Entry:
     """Return every model that is not absent, in name order, and `auto` where there is a default policy.
 
     Args:
         table: how the models are reached now.
         created: the Unix time to give for all of them; OpenAI's form wants one.
+        queued: how many requests wait for a model.
     """
     entries = [
-        _model(route, created) for route in table.routes.values() if route.state is not ModelState.ABSENT
+        _model(route, created, queued)
+        for route in table.routes.values()
+        if route.state is not ModelState.ABSENT
     ]
     if table.default_policy is not None:
         entries.append(_policy(AUTO, table.policies[table.default_policy], table, created))
     return {"object": "list", "data": entries}
 
 
-def entry(name: str, table: RoutingTable, created: int) -> Entry | Refusal:
+def entry(name: str, table: RoutingTable, created: int, queued: Queued) -> Entry | Refusal:
     """Return one model, `auto` or `policy/NAME`; a refusal with status 404 for any other name."""
     route = table.routes.get(name)
     if route is not None and route.state is not ModelState.ABSENT:
-        return _model(route, created)
+        return _model(route, created, queued)
     policy = named_policy(name, table)
     if isinstance(policy, Refusal):
         return policy
@@ -36,7 +43,20 @@ def entry(name: str, table: RoutingTable, created: int) -> Entry | Refusal:
     return _policy(name if name == AUTO else POLICY_PREFIX + policy.name, policy, table, created)
 
 
-def _model(route: Route, created: int) -> Entry:
+def status(route: Route) -> str:
+    """Return where the model is between its file and its answers, in one word."""
+    if route.replica is not None:
+        return "ready"
+    if route.stalled:
+        return "failed"
+    if route.retry_at is not None:
+        return "retrying"
+    if route.progress:
+        return "fetching" if route.progress.startswith("fetching") else "loading"
+    return "unloaded" if route.on_demand else "pending"
+
+
+def _model(route: Route, created: int, queued: Queued) -> Entry:
     """Return one entry; from `state` on the fields are ours."""
     entry: Entry = {
         "id": route.model,
@@ -45,11 +65,15 @@ def _model(route: Route, created: int) -> Entry:
         "owned_by": "orchestrator",
         "state": route.state.value,
         "ready": route.replica is not None,
+        "status": status(route),
         "revision": route.revision,
         "capabilities": list(route.capabilities),
+        "tier": (Tier.REMOTE if route.remote else Tier.LOCAL).value,
+        "on_demand": route.on_demand,
+        "load_s": route.load_s,
     }
     if route.replica is None:
-        entry["unready"] = route.unready
+        entry |= {"unready": route.unready, "progress": route.progress, "waiting": queued(route.model)}
     return entry
 
 

@@ -20,8 +20,21 @@ class Lease(Protocol):
         """Give the replica back; every call after the first does nothing."""
 
 
+class Place(Protocol):
+    """One request's place in the queue of one model."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def called(self, within_s: float) -> bool:
+        """Wait until it may be worth another look at the table; False at the deadline."""
+
+    def leave(self) -> None:
+        """Give the place up; every call after the first does nothing."""
+
+
 class Leases(Protocol):
-    """The routing table, and the holds on what it names."""
+    """The routing table, the holds on what it names, and the queues for what is not ready."""
 
     @property
     def table(self) -> RoutingTable:
@@ -33,6 +46,16 @@ class Leases(Protocol):
         Choosing from the table and taking the lease must happen without an
         await in between: this is what keeps a replica from being unloaded
         under a request.
+        """
+
+    def queued(self, model: str) -> int:
+        """Return how many requests wait for the model, or are just about to get it."""
+
+    def enter(self, model: str, *, priority: int, arrived_s: float) -> Place:
+        """Return a place in the model's queue, behind all that are as urgent and came no later.
+
+        Requests are called in the order of their places as soon as the model
+        is ready; one that enters then is called after those before it.
         """
 
     async def changed(self, epoch: int, within_s: float) -> RoutingTable | None:

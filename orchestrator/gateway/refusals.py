@@ -1,18 +1,25 @@
 """The errors of the request path, in words for the client."""
 
+import math
+from datetime import datetime
 from http import HTTPStatus
+from typing import Final
 
 from orchestrator.errors import RequestError
+from orchestrator.gateway.models import status
 from orchestrator.values.choice import Refusal
+from orchestrator.values.routing import Route
 
-# A guess: how long a model takes to load is not measured yet.
-RETRY_AFTER_S = 5
+# A guess, for models whose load has not been measured yet.
+RETRY_AFTER_S: Final = 5
+# Where a load is all that is missing; a download, or a wait for memory, may take anything.
+ONLY_LOADS: Final = ("loading", "unloaded")
 # The status that nginx made known for it; it is recorded and never sent.
-CLIENT_LEFT = 499
+CLIENT_LEFT: Final = 499
 
 
 def not_selected(refusal: Refusal) -> RequestError:
-    """Return the answer where the selector found no model (400, 404, 503)."""
+    """Return the answer where the selector found no model (400, 403, 404, 503)."""
     return RequestError(
         refusal.what,
         status=refusal.status,
@@ -22,15 +29,53 @@ def not_selected(refusal: Refusal) -> RequestError:
     )
 
 
-def not_ready(model: str, why: str, waited_s: float) -> RequestError:
+def not_ready(route: Route, now: datetime, waited_s: float) -> RequestError:
     """Return the answer where a model was waited for in vain (503)."""
     return RequestError(
-        f"model '{model}' is not ready after {waited_s:.0f} s: {why or 'its worker does not answer'}",
+        f"model '{route.model}' is not ready after {waited_s:g} s: {_state(route, now)}",
+        status=503,
+        code="model_not_ready",
+        fix=f"try again, or see `orchestrator describe {route.model}`",
+        retry_after_s=retry_after_s(route, now),
+    )
+
+
+def queue_full(route: Route, now: datetime, waiting: int) -> RequestError:
+    """Return the answer where too many requests wait for a model (503)."""
+    return RequestError(
+        f"model '{route.model}' is not ready: {_state(route, now)}; {waiting} requests wait already",
+        status=503,
+        code="queue_full",
+        fix="try again later, or raise `wait_queue:` in orchestrator.yaml",
+        retry_after_s=retry_after_s(route, now),
+    )
+
+
+def does_not_answer(model: str, waited_s: float) -> RequestError:
+    """Return the answer where a ready worker took no connection (503)."""
+    return RequestError(
+        f"model '{model}' is not ready after {waited_s:g} s: its worker does not answer",
         status=503,
         code="model_not_ready",
         fix=f"try again, or see `orchestrator describe {model}`",
         retry_after_s=RETRY_AFTER_S,
     )
+
+
+def retry_after_s(route: Route, now: datetime) -> int:
+    """Return after how many seconds the model should be ready, as far as that is known; at least 1."""
+    if route.load_s is None and route.retry_at is None:
+        return RETRY_AFTER_S
+    held_back_s = max(0.0, (route.retry_at - now).total_seconds()) if route.retry_at else 0.0
+    known_s = max(1, math.ceil(held_back_s + (route.load_s or 0.0)))
+    return max(known_s, RETRY_AFTER_S) if status(route) == "fetching" else known_s
+
+
+def _state(route: Route, now: datetime) -> str:
+    """Return what the model is doing instead of serving, and how long that should take."""
+    if route.load_s is None or status(route) not in ONLY_LOADS:
+        return route.unready
+    return f"{route.unready} (expected {retry_after_s(route, now)} s more)"
 
 
 def died(model: str, tries: int) -> RequestError:

@@ -76,7 +76,7 @@ class Relay:
                     admit()
                     content = await client.body(self._settings.max_body_bytes)
                     watcher = group.create_task(_watch(client, patience))
-                    ask = body.parse(content, generates=endpoint.generates)
+                    ask = body.parse(content, client.headers, generates=endpoint.generates)
                     record.requested = ask.requested
                     record.stream = ask.stream
                     exchange = Exchange(endpoint, client, record, patience)

@@ -25,9 +25,10 @@ async def serve(app: App, *, bound_socket: socket.socket, drain_s: float, stop: 
 
     While draining, new requests still reach the application, with
     `scope["state"]["draining"]` True, so that it can refuse them in its own
-    words. Requests still running after `drain_s` are cancelled; the
-    application may use the cancellation to send its last words. Signals are
-    the caller's business.
+    words. Requests that run already get the same mark; those that only wait,
+    with `scope["state"]["waits"]` True, are cancelled at once, and those still
+    running after `drain_s` then. The application may use the cancellation to
+    send its last words. Signals are the caller's business.
 
     Args:
         app: serves HTTP requests; it gets no lifespan events.
@@ -87,7 +88,7 @@ class _Gate:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Scope] = {}
         self._draining = False
         self._cut: set[asyncio.Task[None]] = set()
 
@@ -97,22 +98,29 @@ class _Gate:
             raise RuntimeError("an ASGI application runs in a task")
         if self._draining:
             scope["state"]["draining"] = True
-        self._running.add(task)
+        self._running[task] = scope
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
             if task not in self._cut:
                 raise
         finally:
-            self._running.discard(task)
+            del self._running[task]
 
     async def drain(self, drain_s: float) -> None:
         """Return when no request runs that ran before; those that still do after `drain_s` are cancelled."""
         self._draining = True
         if not self._running:
             return
-        _, self._cut = await asyncio.wait(self._running, timeout=drain_s)
-        for task in self._cut:
+        for scope in self._running.values():
+            scope["state"]["draining"] = True
+        self._cancel({task for task, scope in self._running.items() if scope["state"].get("waits")})
+        _, late = await asyncio.wait(self._running, timeout=drain_s)
+        self._cancel(late)
+        if late:
+            await asyncio.wait(late, timeout=FAREWELL_S)
+
+    def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
+        self._cut |= tasks
+        for task in tasks:
             task.cancel()
-        if self._cut:
-            await asyncio.wait(self._cut, timeout=FAREWELL_S)

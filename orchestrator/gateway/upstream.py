@@ -12,6 +12,10 @@ from orchestrator.gateway.connection import Connection
 # Idle connections beyond what a quiet moment needs are given up after this
 # time; a guess, as a new one costs little.
 KEEP_ALIVE_S: Final = 15.0
+# A worker that has more new connections than it can hold takes them a moment later: when a model gets ready,
+# everybody who waited for it connects at once.
+CROWDED_TRIES: Final = 100
+CROWDED_PAUSE_S: Final = 0.02
 
 
 class Unreachable(ReplicaDied):
@@ -64,11 +68,16 @@ class Pool:
             self._idle.pop()[1].close()
 
     async def _connect(self) -> Connection:
-        try:
-            _, connection = await self._loop.create_unix_connection(Connection, self._socket)
-        except OSError as error:
-            raise Unreachable(f"no connection to the worker: {error}") from error
-        return connection
+        for _ in range(CROWDED_TRIES):
+            try:
+                _, connection = await self._loop.create_unix_connection(Connection, self._socket)
+            except BlockingIOError:
+                await asyncio.sleep(CROWDED_PAUSE_S)
+            except OSError as error:
+                raise Unreachable(f"no connection to the worker: {error}") from error
+            else:
+                return connection
+        raise Unreachable("the worker takes no more connections")
 
     def _take_idle(self) -> Connection | None:
         while self._idle:

@@ -25,9 +25,13 @@ class Watched:
     def __init__(self) -> None:
         self.idle: list[str] = []
         self.suspected: list[str] = []
+        self.waited_for: list[str] = []
         self.now_s = 0.0
         self.leases = Leases(
-            idle=self.idle.append, suspected=self.suspected.append, now=lambda: at(self.now_s)
+            idle=self.idle.append,
+            suspected=self.suspected.append,
+            waits=self.waited_for.append,
+            now=lambda: at(self.now_s),
         )
 
     def serve(self, *replicas: str, epoch: int = 1) -> None:

@@ -1,11 +1,12 @@
 """Fakes of what the daemon gives the gateway."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.control.leases import Lease, Leases
+from orchestrator.control.queues import Place
+from orchestrator.values.demand import Waiting
 from orchestrator.values.fact import Fact, RequestFact
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.routing import Route, RoutingTable
@@ -40,62 +41,65 @@ def table(*routes: Route, policies: tuple[RoutingPolicy, ...] = (), epoch: int =
     )
 
 
-class FakeLease:
-    def __init__(self, leases: "FakeLeases", replica: str) -> None:
-        self._leases = leases
-        self._replica = replica
-        self._held = True
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._leases.held[self._replica] -= 1
-
-
 class FakeLeases:
-    """A table that tests swap, and a count of the leases on each replica."""
+    """The real leases on a table that tests swap, and what became of them.
+
+    `waited_for` is set when a request waits for a model.
+    """
 
     def __init__(self, first: RoutingTable) -> None:
-        self._table = first
-        self._news = asyncio.Condition()
-        self.held: dict[str, int] = {}
+        self._real = Leases(idle=nobody, suspected=self._suspected, waits=lambda _: self.waited_for.set())
+        self._real.publish(first)
         self.taken: list[str] = []
-        self.waited_for = asyncio.Event()  # set when a request waits for a change
+        self.waited_for = asyncio.Event()
         self.suspects: list[str] = []
-        self.on_suspect: Callable[[str], None] = lambda _: None
+        self.on_suspect: Callable[[str], None] = nobody
 
     @property
     def table(self) -> RoutingTable:
-        return self._table
+        return self._real.table
 
-    def take(self, route: Route) -> FakeLease:
+    @property
+    def held(self) -> Mapping[str, int]:
+        return self._real.held
+
+    @property
+    def waiting(self) -> Mapping[str, Waiting]:
+        return self._real.demand().waiting
+
+    def take(self, route: Route) -> Lease:
         assert route.replica is not None
-        assert self._table.routes[route.model] is route, "a lease on a route of an old table"
-        self.held[route.replica] = self.held.get(route.replica, 0) + 1
+        assert self.table.routes[route.model] is route, "a lease on a route of an old table"
         self.taken.append(route.replica)
-        return FakeLease(self, route.replica)
+        return self._real.take(route)
+
+    def queued(self, model: str) -> int:
+        return self._real.queued(model)
+
+    def enter(self, model: str, *, priority: int, arrived_s: float) -> Place:
+        return self._real.enter(model, priority=priority, arrived_s=arrived_s)
 
     async def changed(self, epoch: int, within_s: float) -> RoutingTable | None:
-        self.waited_for.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s), self._news:
-                await self._news.wait_for(lambda: self._table.epoch > epoch)
-                return self._table
-        return None
+        return await self._real.changed(epoch, within_s)
 
     def suspect(self, replica: str) -> None:
-        self.suspects.append(replica)
-        self.on_suspect(replica)
+        self._real.suspect(replica)
 
-    async def publish(self, *routes: Route, policies: tuple[RoutingPolicy, ...] = ()) -> None:
+    def publish(self, *routes: Route, policies: tuple[RoutingPolicy, ...] = ()) -> None:
         """Make the next table of these routes."""
-        self._table = replace(table(*routes, policies=policies), epoch=self._table.epoch + 1)
-        async with self._news:
-            self._news.notify_all()
+        self._real.publish(table(*routes, policies=policies, epoch=self.table.epoch + 1))
 
     @property
     def outstanding(self) -> int:
         return sum(self.held.values())
+
+    def _suspected(self, replica: str) -> None:
+        self.suspects.append(replica)
+        self.on_suspect(replica)
+
+
+def nobody(_: str) -> None:
+    """Is told, and does nothing."""
 
 
 class FakeHistory:

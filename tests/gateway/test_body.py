@@ -12,7 +12,7 @@ from orchestrator.values.spec import Sampling
 def sent(
     body: dict[str, object], sampling: Sampling | None = None, *, generates: bool = True
 ) -> dict[str, object]:
-    ask = parse(json.dumps(body).encode(), generates=generates)
+    ask = parse(json.dumps(body).encode(), {}, generates=generates)
     result = json.loads(for_worker(ask, "fast", sampling or Sampling(), generates=generates))
     assert isinstance(result, dict)
     return result
@@ -37,7 +37,7 @@ BAD = [
 @pytest.mark.parametrize(("sentence", "body", "code"), BAD, ids=[case[0] for case in BAD])
 def test_a_body_that_makes_no_sense_is_refused(sentence: str, body: bytes, code: str) -> None:
     with pytest.raises(RequestError) as raised:
-        parse(body, generates=True)
+        parse(body, {}, generates=True)
     assert (raised.value.status, raised.value.code) == (400, code), sentence
 
 
@@ -64,15 +64,15 @@ def test_a_stream_always_asks_for_its_counts() -> None:
 
 def test_whether_the_client_asked_for_counts_is_kept() -> None:
     assert parse(
-        b'{"model":"a","stream":true,"stream_options":{"include_usage":true}}', generates=True
+        b'{"model":"a","stream":true,"stream_options":{"include_usage":true}}', {}, generates=True
     ).wants_usage
-    assert not parse(b'{"model":"a","stream":true}', generates=True).wants_usage
+    assert not parse(b'{"model":"a","stream":true}', {}, generates=True).wants_usage
 
 
 def test_embeddings_know_neither_sampling_nor_streams() -> None:
     body = {"model": "fast", "input": "x", "stream": True}
     assert sent(body, Sampling(temperature=0.7), generates=False) == body
-    assert not parse(json.dumps(body).encode(), generates=False).stream
+    assert not parse(json.dumps(body).encode(), {}, generates=False).stream
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5)

@@ -124,8 +124,8 @@ async def test_a_request_to_a_socket_that_is_gone_goes_to_the_next_replica() -> 
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(running.chat())
             await news.wait()
-            await running.leases.publish(route(unready="restarting"))
-            await running.leases.publish(route(socket=upstream.socket, replica="fast-2"))
+            running.leases.publish(route(unready="restarting"))
+            running.leases.publish(route(socket=upstream.socket, replica="fast-2"))
         assert (await asked).status == 200
         assert running.leases.suspects == ["fast-1"]
         assert (await running.history.next()).replica == "fast-2"
@@ -164,7 +164,7 @@ async def test_the_pool_of_a_replaced_replica_is_closed() -> None:
     ):
         assert (await running.chat()).status == 200
         assert old.connections == 1
-        await running.leases.publish(route(socket=new.socket, replica="fast-2"))
+        running.leases.publish(route(socket=new.socket, replica="fast-2"))
         assert (await running.chat()).status == 200
         async with asyncio.timeout(5):
             await old.lonely.wait()
@@ -189,7 +189,7 @@ async def test_a_stream_of_the_old_replica_runs_on_after_the_switch() -> None:
         body = {"model": "fast", "messages": HELLO, "stream": True}
         async with running.session.post(running.url + CHAT, json=body) as response:
             assert await response.content.readuntil(b"\n\n") == TOKEN
-            await running.leases.publish(route(socket=new.socket, replica="fast-2", revision="r2"))
+            running.leases.publish(route(socket=new.socket, replica="fast-2", revision="r2"))
             assert (await running.chat()).headers["x-orchestrator-revision"] == "r2"
             assert running.leases.held["fast-1"] == 1
             go_on.set()

@@ -172,8 +172,8 @@ async def test_a_model_that_is_loading_is_waited_for() -> None:
     async with worker(plain) as upstream, gateway(table(route())) as running, asyncio.TaskGroup() as group:
         asked = group.create_task(running.chat())
         await running.leases.waited_for.wait()
-        await running.leases.publish(route(unready="it is warming"))
-        await running.leases.publish(route(socket=upstream.socket))
+        running.leases.publish(route(unready="it is warming"))
+        running.leases.publish(route(socket=upstream.socket))
         reply = await asked
         assert reply.status == 200
         assert reply.headers["x-orchestrator-why"].startswith("named by the request; waited ")

@@ -83,7 +83,7 @@ async def test_twenty_swaps_under_eight_streaming_clients_lose_nothing() -> None
             for number in range(2, SWAPS + 2):
                 after = await stack.enter_async_context(serving(f"r{number}"))
                 new = route(socket=after.socket, replica=f"fast-{number}", revision=f"r{number}")
-                await running.leases.publish(new)
+                running.leases.publish(new)
                 await took_over(after)
             stop.set()
         answers = sum(client.result() for client in clients)
