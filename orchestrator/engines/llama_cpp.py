@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from orchestrator.engines.base import OnDisk, Progress
+from orchestrator.engines.library import Library
 from orchestrator.engines.processes import end_leftovers
 from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.sockets import RuntimeFolder
-from orchestrator.engines.sources import SourceChecks
 from orchestrator.engines.worker import Worker, Workplace
 from orchestrator.errors import EngineError
 from orchestrator.values.fleet import Running
@@ -22,6 +23,7 @@ class LlamaCppEngine:
 
     Args:
         runtime: a private folder for the workers' sockets; made when missing.
+        library: has the model files, and knows where they lie.
         load_deadline_s: from the start of a worker until it is ready and warm.
         hang_deadline_s: how long a worker may stand still before it is killed.
         threads: per worker; None leaves the choice to the worker.
@@ -36,6 +38,7 @@ class LlamaCppEngine:
     def __init__(
         self,
         runtime: Path,
+        library: Library,
         *,
         load_deadline_s: float = 120.0,
         hang_deadline_s: float = 30.0,
@@ -45,20 +48,25 @@ class LlamaCppEngine:
         self._place = Workplace(
             argv=tuple(command),
             runtime=RuntimeFolder(runtime),
+            path_of=library.path_of,
             threads=threads,
             load_deadline_s=load_deadline_s,
             hang_deadline_s=hang_deadline_s,
         )
-        self._checks = SourceChecks()
+        self._library = library
         self._roster: Roster[Worker] = Roster(self._hire)
 
-    async def ensure_fetched(self, spec: ModelSpec) -> None:
-        """Check the model file; it stays where it is."""
-        try:
-            await self._checks.check(spec.source)
-        except EngineError as error:
-            error.where = error.where or spec.name
-            raise
+    async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
+        """Have the model file; what the user has put somewhere stays there."""
+        return await self._library.ensure(spec, progress)
+
+    async def newest(self, spec: ModelSpec) -> str:
+        """Ask the hub, where the source names something that moves there."""
+        return await self._library.newest(spec)
+
+    async def ensure_removed(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
+        """Delete it from the cache."""
+        return await self._library.remove(spec, keep)
 
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
         """Have a warm worker."""

@@ -15,7 +15,6 @@ from orchestrator.engines.logtail import LogTail
 from orchestrator.engines.probe import Probe
 from orchestrator.engines.processes import memory_of, offer_to_oom_killer, started_at
 from orchestrator.engines.sockets import RuntimeFolder, remove
-from orchestrator.engines.sources import path_of
 from orchestrator.errors import (
     EngineError,
     EngineUnavailable,
@@ -54,7 +53,7 @@ _OF_SOURCES: Final = frozenset({SourceNotFound, SourceCorrupt})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """What all workers of one engine share.
+    """What all workers of one engine share. `path_of` says where the weights of a spec lie.
 
     `loads_with` is the worker's runtime, `package` what that stands on, and `install` the command that
     brings it.
@@ -62,6 +61,7 @@ class Workplace:
 
     argv: tuple[str, ...]
     runtime: RuntimeFolder
+    path_of: Callable[[ModelSpec], Path]
     threads: int | None
     load_deadline_s: float
     hang_deadline_s: float
@@ -140,7 +140,7 @@ class Worker:
         return None if memory_bytes is None else replace(self.running, memory_bytes=memory_bytes)
 
     async def _start(self) -> Running:
-        path = path_of(self.spec.source)
+        path = await asyncio.to_thread(self._place.path_of, self.spec)
         self._place.runtime.make()
         remove(self.socket)  # one that an earlier process has left would be taken for a live one
         log = LogTail(self._replica, lambda line: self._redact(line, path))

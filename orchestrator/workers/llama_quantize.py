@@ -11,28 +11,8 @@ from orchestrator.workers.errand import Trouble, TroubleKind
 from orchestrator.workers.fetch.room import FIX, check_room
 from orchestrator.workers.frames import LoadRefused
 from orchestrator.workers.llama_cpp import LOG, C, Model
+from orchestrator.workers.quantize_types import QUANTIZE
 
-# What `quantize:` may say. Left out are types that are poor without an importance matrix, which would have
-# to be made from texts that nobody here has.
-TYPES: Final = (
-    "q8_0",
-    "q6_K",
-    "q5_K_M",
-    "q5_K_S",
-    "q5_1",
-    "q5_0",
-    "q4_K_M",
-    "q4_K_S",
-    "q4_1",
-    "q4_0",
-    "iq4_NL",
-    "iq4_XS",
-    "q3_K_L",
-    "q3_K_M",
-    "q3_K_S",
-    "bf16",
-    "f16",
-)
 _MIB: Final = 1 << 20
 _STEP: Final = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _SIZE: Final = re.compile(r"quant size\s*=\s*([0-9.]+) MiB")
@@ -104,12 +84,12 @@ _quiet = C.llama_log_callback(LOG)  # referenced for ever: C keeps the pointer
 
 
 def _type_of(kind: str) -> int:
-    known = {each.lower(): each for each in TYPES}
+    known = {each.lower(): each for each in QUANTIZE}
     if kind.lower() not in known:
         raise Trouble(
             TroubleKind.NOT_FOUND,
             f"llama.cpp cannot quantise to '{kind}'",
-            fix=f"use one of: {', '.join(TYPES)}",
+            fix=f"use one of: {', '.join(QUANTIZE)}",
         )
     return int(getattr(C, f"LLAMA_FTYPE_MOSTLY_{known[kind.lower()].upper()}"))
 

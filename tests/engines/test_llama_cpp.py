@@ -19,6 +19,7 @@ from orchestrator.values.fleet import Running
 from orchestrator.values.spec import Source
 from tests.builders import spec
 from tests.engines.conformance import EngineConformance, Exits
+from tests.engines.libraries import library
 from tests.engines.real_time import REAL_TIME, SOON_S, until
 
 pytestmark = REAL_TIME
@@ -66,7 +67,7 @@ async def chat(socket: str, said: str) -> str:
 
 class LlamaCppRig:
     def __init__(self, runtime: Path) -> None:
-        self.engine = LlamaCppEngine(runtime / "run", threads=1, load_deadline_s=SOON_S)
+        self.engine = LlamaCppEngine(runtime / "run", library(runtime), threads=1, load_deadline_s=SOON_S)
         noise = runtime / "noise.gguf"
         noise.write_bytes(b"GGUF\x03\x00\x00\x00" + bytes(range(256)))
         self.good = spec("fast", location="tiny", context=128, parallel=2)
@@ -123,7 +124,7 @@ async def test_errors_never_show_the_resolved_path(rig: LlamaCppRig) -> None:
 
 
 async def test_a_worker_that_stands_still_is_killed_and_reported(runtime: Path) -> None:
-    engine = LlamaCppEngine(runtime / "run", threads=1, hang_deadline_s=0.4)
+    engine = LlamaCppEngine(runtime / "run", library(runtime), threads=1, hang_deadline_s=0.4)
     exits = Exits(engine)
     try:
         running = await engine.ensure_loaded("r1", spec(context=128))
@@ -137,7 +138,7 @@ async def test_a_worker_that_stands_still_is_killed_and_reported(runtime: Path) 
 
 
 async def test_a_healthy_worker_outlives_the_hang_deadline(runtime: Path) -> None:
-    engine = LlamaCppEngine(runtime / "run", threads=1, hang_deadline_s=0.4)
+    engine = LlamaCppEngine(runtime / "run", library(runtime), threads=1, hang_deadline_s=0.4)
     try:
         running = await engine.ensure_loaded("r1", spec(context=128))
         await asyncio.sleep(1.2)

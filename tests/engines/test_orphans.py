@@ -12,6 +12,7 @@ import pytest
 from orchestrator.engines.llama_cpp import LlamaCppEngine
 from orchestrator.engines.processes import started_at
 from orchestrator.values.fleet import Running
+from tests.engines.libraries import library
 from tests.engines.real_time import REAL_TIME, until
 
 pytestmark = REAL_TIME
@@ -24,9 +25,10 @@ from pathlib import Path
 import uvloop
 from orchestrator.engines.llama_cpp import LlamaCppEngine
 from tests.builders import spec
+from tests.engines.libraries import library
 
 async def main():
-    engine = LlamaCppEngine(Path(sys.argv[1]), threads=1)
+    engine = LlamaCppEngine(Path(sys.argv[1]), library(Path(sys.argv[1])), threads=1)
     for replica in ("r1", "r2"):
         running = await engine.ensure_loaded(replica, spec(context=128))
         print(running.pid, flush=True)
@@ -83,7 +85,7 @@ async def test_the_next_daemon_reaps_what_could_not_end(
         Running(replica=f"r{pid}", socket="/nowhere", pid=pid, pid_started=started_at(pid)) for pid in pids
     ]
     psutil.Process(process.pid).suspend()  # alive, so that only reaping can end them
-    engine = LlamaCppEngine(runtime / "run")
+    engine = LlamaCppEngine(runtime / "run", library(runtime))
     await engine.reap(leftovers)
     for pid in pids:
         await until(lambda pid=pid: is_gone(pid))  # type: ignore[misc] # mypy issue 12557

@@ -163,7 +163,7 @@ async def test_a_disk_that_fails_is_no_verdict_on_the_model(
 ) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(GOOD)
-    monkeypatch.setattr(sources, "_check_form", _broken_disk)
+    monkeypatch.setattr(sources, "check_form", _broken_disk)
     with pytest.raises(EngineError, match="cannot be read: Input/output error") as caught:
         await SourceChecks().check(source_of(path))
     assert not caught.value.terminal

@@ -19,6 +19,7 @@ from orchestrator.values.fleet import Running
 from orchestrator.values.spec import Source
 from tests.builders import spec
 from tests.engines.conformance import Exits
+from tests.engines.libraries import library
 from tests.engines.real_time import REAL_TIME, SOON_S, until
 
 pytestmark = REAL_TIME
@@ -30,7 +31,11 @@ SPEC = spec(source=Source(written="file:${env:PLACE}/model.gguf", scheme="file",
 
 def engine_of(runtime: Path, mood: str, *, load_s: float = SOON_S, hang_s: float = SOON_S) -> LlamaCppEngine:
     return LlamaCppEngine(
-        runtime / "run", load_deadline_s=load_s, hang_deadline_s=hang_s, command=(sys.executable, STUB, mood)
+        runtime / "run",
+        library(runtime),
+        load_deadline_s=load_s,
+        hang_deadline_s=hang_s,
+        command=(sys.executable, STUB, mood),
     )
 
 
@@ -129,7 +134,7 @@ async def test_a_timeout_of_the_caller_is_the_caller_s(runtime: Path) -> None:
 
 
 async def test_a_program_that_cannot_be_started_is_a_load_failure(runtime: Path) -> None:
-    engine = LlamaCppEngine(runtime / "run", command=("/nonexistent",))
+    engine = LlamaCppEngine(runtime / "run", library(runtime), command=("/nonexistent",))
     with pytest.raises(LoadFailed, match="no process could be started: No such file"):
         await engine.ensure_loaded("r1", SPEC)
 
