@@ -114,12 +114,16 @@ class Child(asyncio.SubprocessProtocol):
         return self._ended.is_set()
 
     @property
+    def returncode(self) -> int:
+        """Its exit code, or minus the number of the signal that ended it; meaningful once it has."""
+        return (self._transport.get_returncode() if self._transport else None) or 0
+
+    @property
     def cause(self) -> Cause:
         """Why the process ended; meaningful once it has."""
         if self._why is not None:
             return Cause(what=self._why)
-        returncode = self._transport.get_returncode() if self._transport else None
-        return cause_of_end(returncode or 0, self._log.line_that_matters)
+        return cause_of_end(self.returncode, self._log.line_that_matters)
 
     async def answer(self) -> bytes:
         """Return the first line of its standard output; what came of it, where it ends before."""
@@ -156,6 +160,10 @@ class Child(asyncio.SubprocessProtocol):
         finally:
             self.kill()
         await self.ended()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send the process alone a signal; nothing happens where it is gone."""
+        self._signal(number)
 
     def kill(self, why: str | None = None) -> None:
         """End the process and all it started, at once; `why` becomes its cause."""
