@@ -122,7 +122,7 @@ async def worker(behaviour: Behaviour) -> AsyncIterator[StandIn]:
     with tempfile.TemporaryDirectory(prefix="gw") as folder:
         socket = f"{folder}/w.sock"
         standin = StandIn(socket, behaviour)
-        server = await asyncio.start_unix_server(standin.connected, socket, limit=1 << 26)
+        server = await asyncio.start_unix_server(standin.connected, socket, limit=1 << 26, backlog=2048)
         try:
             yield standin
         finally:
