@@ -5,6 +5,7 @@ child should live. The child answers on standard output with exactly one line, `
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -115,6 +116,26 @@ def decode_report(line: bytes) -> Ready | Failed:
         return Failed(kind=FailureKind(error["kind"]), message=str(error["message"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a report: {error!r}") from error
+
+
+def encode_estimate(pools: Mapping[str, int]) -> bytes:
+    """Return the line of a child that was asked how much memory it would take, in bytes by pool."""
+    return json.dumps({"pools": dict(pools)}).encode() + b"\n"
+
+
+def decode_estimate(line: bytes) -> Mapping[str, int] | Failed:
+    """Read that line back.
+
+    Raises:
+        ValueError: it is neither an estimate nor a refusal, an empty line included.
+    """
+    content = _object(line)
+    if "pools" not in content:
+        report = decode_report(line)
+        if isinstance(report, Failed):
+            return report
+        raise ValueError("a worker has loaded where it was asked for an estimate")
+    return {str(pool): int(size) for pool, size in content["pools"].items()}
 
 
 def _object(line: bytes) -> dict[str, Any]:

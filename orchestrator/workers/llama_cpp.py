@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.workers.frames import FailureKind, LoadRefused
+from orchestrator.workers.pages import any_copied, let_go
 
 
 def bindings(name: str) -> Any:  # noqa: ANN401 (untyped modules)
@@ -51,13 +52,25 @@ class _Log:
     def __init__(self) -> None:
         self.kept: list[tuple[int, str]] = []
         self.keeping = False
+        self._most = _KEPT_LINES
         self._last = 0
         self._echo = _WARNING if not os.environ.get("ORCHESTRATOR_WORKER_DEBUG") else 0
 
     @contextmanager
+    def all_kept(self) -> Iterator[None]:
+        """Keep every line logged meanwhile, those of several calls together."""
+        self.kept.clear()
+        self._most = 0
+        try:
+            yield
+        finally:
+            self._most = _KEPT_LINES
+
+    @contextmanager
     def kept_apart(self) -> Iterator[None]:
         """Keep the lines logged meanwhile, and print none of them."""
-        self.kept.clear()
+        if self._most:
+            self.kept.clear()
         self.keeping = True
         try:
             yield
@@ -70,7 +83,8 @@ class _Log:
         line = text.decode(errors="replace")
         if self.keeping:
             self.kept.append((level, line.strip()))
-            del self.kept[:-_KEPT_LINES]
+            if self._most:
+                del self.kept[: -self._most]
         if level >= self._echo and not self.keeping:
             sys.stderr.write(line)
 
@@ -93,7 +107,7 @@ def _parameters(accelerator: str, *, dry: bool) -> Any:  # noqa: ANN401 (a C str
     params = C.llama_model_default_params()
     if accelerator == "cpu":
         params.n_gpu_layers = 0
-        params.devices = ctypes.cast(_NO_DEVICES, type(params.devices))
+        params.devices = ctypes.addressof(_NO_DEVICES)
     if dry:
         params.no_alloc = True
         params.load_mode = C.LLAMA_LOAD_MODE_NONE  # with any kind of mapping it aborts
@@ -116,6 +130,8 @@ class Model:
             self.pointer = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
             raise _refusal(path)
+        if not dry and any_copied(line for _, line in LOG.kept):
+            let_go(path)
         self.vocab = C.llama_model_get_vocab(self.pointer)
         self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = C.llama_model_n_embd_out(self.pointer)
