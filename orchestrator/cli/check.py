@@ -14,6 +14,8 @@ from orchestrator.cli.problems import problem_lines
 from orchestrator.cli.terminal import Terminal, terminal
 from orchestrator.config import paths
 from orchestrator.config.check import check, hints
+from orchestrator.config.decode import Surroundings
+from orchestrator.config.settings import read_settings
 from orchestrator.engines import kinds
 from orchestrator.errors import ConfigError
 from orchestrator.values.catalog import Reading
@@ -29,18 +31,19 @@ def execute(args: argparse.Namespace) -> int:
             fix="name the folder that holds it, or write a first one with: orchestrator init DIR",
         )
     reading = check(folder, os.environ, kinds.traits())
+    found = hints(reading, read_settings(Surroundings(folder=folder, env=os.environ)).value)
     shown = terminal()
     if args.json:
         answer = {
             "folder": str(folder),
             "files": _files(reading, folder),
             "problems": [asdict(problem) for problem in reading.problems],
-            "hints": hints(reading),
+            "hints": found,
         }
         shown.out.write(json.dumps(answer, indent=2) + "\n")
     else:
         _report(reading, folder, shown)
-        for hint in hints(reading):
+        for hint in found:
             shown.line(f"hint: {hint}", "yellow")
     return Exit.ERROR if reading.problems else Exit.OK
 

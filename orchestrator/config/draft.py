@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
 
-from orchestrator.config import decode, engine
+from orchestrator.config import decode, engine, rules
 from orchestrator.config.decode import Surroundings
 from orchestrator.config.decode_policy import routing
 from orchestrator.config.flaw import At, Flaw, Place, problems
@@ -112,6 +112,8 @@ def check(raw: bytes, kind: str, around: Surroundings) -> Checked:
         resolved = Resolved(data=tree.data)
     found = [*tree.flaws, *resolved.flaws]
     stages: list[Iterable[Flaw]] = [violations(kind, tree, resolved), misplaced_secrets(kind, tree, resolved)]
+    if kind == "routing":
+        stages.append(rules.flaws(tree, resolved))
     if kind == "model":
         stages.append(engine.flaws(tree, resolved, around.engines))
     for stage in stages:

@@ -13,6 +13,8 @@ from orchestrator.config.substitute import Resolved
 from orchestrator.values.engine import EngineTraits
 
 MOST_WORDS: Final = 12
+# What of a command says where it has to listen.
+LISTENS: Final = ("{port}", "{socket}")
 
 
 def flaws(tree: Tree, resolved: Resolved, engines: Mapping[str, EngineTraits]) -> list[Flaw]:
@@ -32,6 +34,7 @@ def flaws(tree: Tree, resolved: Resolved, engines: Mapping[str, EngineTraits]) -
         *_not_taken(data, tree, traits, engines.values()),
         *_needed(data, tree, traits),
         *_words(data, tree, resolved, traits),
+        *_nowhere(data, tree, traits),
     ]
 
 
@@ -86,6 +89,20 @@ def _words(data: Mapping[str, Any], tree: Tree, resolved: Resolved, traits: Engi
         listed = one_of(known[:MOST_WORDS]) + (", …" if len(known) > MOST_WORDS else "")
         fix = f"did you mean '{meant}'?" if meant else f"use {listed}"
         what = f"{name}: engine {traits.name} does not have {shown(_written(tree, name))}"
+        yield Flaw(what=what, fix=fix, line=line, column=column)
+
+
+def _nowhere(data: Mapping[str, Any], tree: Tree, traits: EngineTraits) -> Iterator[Flaw]:
+    command = data.get("command")
+    if "command" not in traits.takes or not isinstance(command, list) or not command or "endpoint" in data:
+        return
+    words = [part for part in command if isinstance(part, str)]
+    if len(words) == len(command) and not any(place in word for word in words for place in LISTENS):
+        line, column = tree.place(("command",))
+        what = "command: nothing says where it listens"
+        fix = 'put "{port}" or "{socket}" into it' + (
+            ", or add `endpoint`" if "endpoint" in traits.takes else ""
+        )
         yield Flaw(what=what, fix=fix, line=line, column=column)
 
 

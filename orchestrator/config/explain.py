@@ -54,7 +54,7 @@ def explain(error: ValidationError, tree: Tree, resolved: Resolved) -> Iterator[
         case _:
             written = _written(tree.data, at)
             secret = rule.get("x-secret", False)
-            meant = None if secret or at in resolved.secret else written
+            meant = _kind_of(written) if secret or at in resolved.secret else written
             what, fix = _value(error, rule, "the value" if secret else shown(written), meant)
             line, column = tree.place(at)
             yield Flaw(what=f"{_field(at)}{what}", fix=fix, line=line, column=column)
@@ -98,6 +98,11 @@ def _is_text(plain: str) -> bool:
         return isinstance(resolve(plain), str)
     except NotANumber:
         return False
+
+
+def _kind_of(secret: Data) -> Data:
+    """Return what tells the type of a value that must not be looked into."""
+    return 0 if isinstance(secret, int | float) else None
 
 
 def _unknown(found: Mapping[str, object], rule: Mapping[str, Any], tree: Tree, at: At) -> Iterator[Flaw]:

@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from orchestrator.config.flaw import LINE_BREAK, At, Flaw
+from orchestrator.config.notation import suggestion
 from orchestrator.config.read import Data, Tree
-from orchestrator.config.schema import schema
+from orchestrator.config.schema import KINDS, schema
 from orchestrator.config.substitute import Resolved
 
-# Words of fields that hold secrets, slips of the pen included; references are no secrets.
+# Words that say that a secret is near; references are no secrets.
 SENSITIVE: Final = re.compile(r"api.?k|token\b|secret|passw|credential|environ", re.IGNORECASE)
 REFERENCE: Final = re.compile(r"\$\{[^}\s]*\}?")
+KEY: Final = re.compile(r"[\w-]+(?=[\"']?\s*:)")
+# How alike a field and a secret one must be for a slip of the pen: higher and `tokken` shows what it holds.
+SLIP: Final = 0.75
 
 
 def misplaced_secrets(kind: str, tree: Tree, resolved: Resolved) -> Iterator[Flaw]:
@@ -33,13 +38,32 @@ def secret_lines(text: str) -> frozenset[int]:
     secret: set[int] = set()
     inside = False
     for number, line in enumerate(LINE_BREAK.split(text), start=1):
-        if SENSITIVE.search(REFERENCE.sub("", line)):
+        if _may_hold_one(REFERENCE.sub("", line)):
             inside = True
         elif line[:1].isalpha():
             inside = False
         if inside:
             secret.add(number)
     return frozenset(secret)
+
+
+def _may_hold_one(line: str) -> bool:
+    return bool(SENSITIVE.search(line)) or any(
+        suggestion(key.lower(), _secret_fields(), alike=SLIP) for key in KEY.findall(line)
+    )
+
+
+@cache
+def _secret_fields() -> frozenset[str]:
+    """Return the names of all fields that are never shown, of all kinds of files."""
+    found: set[str] = set()
+    rules = [schema(kind) for kind in KINDS]
+    while rules:
+        for name, rule in rules.pop().get("properties", {}).items():
+            rules.append(rule)
+            if rule.get("x-secret"):
+                found.add(name)
+    return frozenset(found)
 
 
 def _must_refer(rule: Mapping[str, Any], data: Data, at: At) -> Iterator[At]:

@@ -71,6 +71,11 @@ def usable_policies(
     return usable, tuple(found)
 
 
+def named_models(policy: RoutingPolicy) -> tuple[str, ...]:
+    """Return every model that the policy names, each once."""
+    return tuple(dict.fromkeys(chain.from_iterable(names for _at, names in _named(policy))))
+
+
 def _unknown_models(draft: Draft[RoutingPolicy], models: Collection[str]) -> Iterable[Flaw]:
     if draft.value is None:
         return

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.config.paths import (
     LONGEST_RUNTIME_FOLDER,
+    cache_folder,
     configuration_folder,
     private_folder,
     runtime_folder,
@@ -52,6 +53,20 @@ def test_the_users_folder_is_named_where_there_is_none_yet(tmp_path: Path) -> No
 )
 def test_state_folder(settings: Settings, env: dict[str, str], platform: str, expected: str) -> None:
     assert state_folder(settings, HOME | env, platform=platform) == Path(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "env", "platform", "expected"),
+    [
+        (Settings(cache_folder="/data/m"), {"CACHE_DIRECTORY": "/var/cache/o"}, "linux", "/data/m"),
+        (Settings(), {"CACHE_DIRECTORY": "/var/cache/o:/other"}, "linux", "/var/cache/o"),
+        (Settings(), {"XDG_CACHE_HOME": "/c"}, "linux", "/c/orchestrator"),
+        (Settings(), {"XDG_CACHE_HOME": "relative"}, "linux", "/home/ann/.cache/orchestrator"),
+        (Settings(), {}, "darwin", "/home/ann/Library/Caches/orchestrator"),
+    ],
+)
+def test_cache_folder(settings: Settings, env: dict[str, str], platform: str, expected: str) -> None:
+    assert cache_folder(settings, HOME | env, platform=platform) == Path(expected)
 
 
 def test_two_state_folders_never_share_a_runtime_folder() -> None:

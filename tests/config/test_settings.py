@@ -50,6 +50,15 @@ api_keys: ["${file:key}", "${env:KEY}"]
 allowed_hosts: [models.lan]
 allowed_origins: ["http://localhost:3000"]
 state: state
+cache: ~/models
+memory: {limit: 24GiB, reserve: 2 GB, gpu_reserve: 0B}
+min_residency: 1m
+egress: true
+offline: true
+fetches_at_once: 4
+fetch_stall: 2m
+hf: {endpoint: "https://mirror.lan/", token: "${env:KEY}"}
+wait_queue: 0
 watch: poll
 scan_every: 500ms
 resync_every: 2m
@@ -69,6 +78,18 @@ log_format: json
         allowed_hosts=("models.lan",),
         allowed_origins=("http://localhost:3000",),
         state_folder=str(tmp_path / "state"),
+        cache_folder="/home/ann/models",
+        memory_limit_bytes=24 * 1024**3,
+        memory_reserve_bytes=2 * 1000**3,
+        gpu_reserve_bytes=0,
+        min_residency_s=60,
+        egress=True,
+        offline=True,
+        fetches_at_once=4,
+        fetch_stall_s=120,
+        hf_endpoint="https://mirror.lan",
+        hf_token=SECRET,
+        wait_queue=0,
         watch="poll",
         scan_every_s=0.5,
         resync_every_s=120,
@@ -98,6 +119,17 @@ log_format: json
         ("max_body: 16\n", "16 is not a text", "write it with a unit"),
         ("max_body: 16 megabytes\n", "is not a size", "16MiB"),
         ("max_body: 2GiB\n", "is out of range", "from 1KiB to 1GiB"),
+        ("memory: 24GiB\n", "'24GiB' is not a mapping", "such as {limit: 24GiB, reserve: 4GiB}"),
+        ("memory: {limit: 24}\n", "24 is not a text", "write it with a unit, such as 24GiB"),
+        ("memory: {limit: 80%}\n", "'80%' is not a size", "16MiB (binary)"),
+        ("memory: {limit: 0B}\n", "'0B' is out of range", "from 1MiB to"),
+        ("memory: {limits: 1GiB}\n", "'limits' is not a field", "did you mean 'limit'?"),
+        ("egress: yes\n", "'yes' is not true or false", "such as true"),
+        ("fetches_at_once: 0\n", "0 is out of range", "from 1 to 16"),
+        ("wait_queue: -1\n", "-1 is out of range", "from 0"),
+        ("hf: {endpoint: huggingface.co}\n", "is not the URL of a server", "http://HOST:PORT"),
+        ("hf: {endpoint: 'http://huggingface.co'}\n", "without encryption", "https://"),
+        ('hf: {token: "${env:EMPTY}"}\n', "the value is not usable as a key", "printable"),
         ("watch: events\n", "'events' is not known", "one of: auto, poll"),
         ("lissten: 1\n", "'lissten' is not a field", "did you mean 'listen'?"),
         ("state: ''\n", "'' cannot be used here", "/var/lib/orchestrator"),
@@ -197,3 +229,18 @@ def test_a_changed_key_is_reported_without_showing_it(tmp_path: Path) -> None:
     (found,) = scanner.scan(LATER).problems
     assert found.what.startswith("api_keys: changed")
     assert "another" not in render(found)
+
+
+def test_a_change_inside_of_a_group_is_reported_at_its_line(tmp_path: Path) -> None:
+    start(tmp_path)
+    file = tmp_path / "orchestrator.yaml"
+    file.write_text("memory: {limit: 1GiB}\n")
+    scanner = Scanner(tmp_path, env={}, engines=ENGINES)
+    assert not scanner.scan(LATER).problems
+    file.write_text("egress: true\nmemory:\n  reserve: 1GiB\n  limit: 2GiB\n")
+    problems = scanner.scan(LATER).problems
+    assert [(p.where, p.what.partition(":")[0]) for p in problems] == [
+        ("orchestrator.yaml:1:1", "egress"),
+        ("orchestrator.yaml:3:1", "memory.reserve"),
+        ("orchestrator.yaml:4:1", "memory.limit"),
+    ]
