@@ -134,12 +134,15 @@ class Performer:
             self._headway.pop(model, None)
 
     def _call_off(self, model: str) -> None:
-        under_way = self._fetching.pop(model, None)
+        under_way = self._fetching.get(model)
         if under_way is not None:
             under_way.cancel()
             self._headway.pop(model, None)
 
     async def _remove(self, action: Remove) -> None:
+        called_off = self._fetching.get(action.model)
+        if called_off is not None:  # what it is writing now would be left over
+            await asyncio.wait([called_off])
         try:
             freed = await self._engine(action.spec.engine).ensure_removed(action.spec, action.keep)
         except Exception as error:

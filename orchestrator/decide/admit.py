@@ -1,6 +1,6 @@
 """Which loads may start inside the memory budget, and who makes room for those that may not yet."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -46,31 +46,39 @@ class Candidate:
         )
 
 
-def admit(
-    state: State, candidates: Sequence[Candidate], demand: Demand, limits: Limits, now: datetime
+def admit(  # noqa: PLR0913 (what a decision about memory looks at)
+    state: State,
+    candidates: Sequence[Candidate],
+    demand: Demand,
+    limits: Limits,
+    now: datetime,
+    *,
+    leaving: Collection[str],
 ) -> Iterator[Load | Drain]:
     """Yield the loads that fit now, and the drains that make room for those that do not fit yet.
 
     What a load takes is set aside the moment it is issued; memory that was
     given back counts once it has been looked at again. The first candidate
     that has to wait for memory keeps what is free for itself, so that small
-    models cannot starve a big one.
+    models cannot starve a big one. `leaving` are the replicas that this pass drains already.
     """
-    return _Admission(state, demand, limits, now).of(candidates)
+    return _Admission(state, demand, limits, now, leaving).of(candidates)
 
 
 class _Admission:
     """What one pass has left to give: `left` is free now, `coming` is being given back."""
 
-    def __init__(self, state: State, demand: Demand, limits: Limits, now: datetime) -> None:
+    def __init__(
+        self, state: State, demand: Demand, limits: Limits, now: datetime, leaving: Collection[str]
+    ) -> None:
         self._state = state
         self._demand = demand
         self._limits = limits
         self._now = now
         self._left = budget.free(state)
-        self._coming = _coming(state)
+        self._coming = _coming(state, leaving)
         self._starts = max(0, limits.loads_at_once - _loads_under_way(state))
-        self._drained: set[str] = set()
+        self._drained = set(leaving)
 
     def of(self, candidates: Sequence[Candidate]) -> Iterator[Load | Drain]:
         state = self._state
@@ -128,8 +136,9 @@ class _Admission:
         chosen = evict.enough(self._state, order, needed, soon)
         # In place of its own old revision only as the last resort: nobody answers until it is loaded. One
         # that has failed before is not tried again at that price.
-        if chosen is None and candidate.own is not None and not candidate.retried:
-            chosen = evict.enough(self._state, [*order, candidate.own], needed, soon)
+        own = candidate.own
+        if chosen is None and own is not None and not candidate.retried and own.id not in self._drained:
+            chosen = evict.enough(self._state, [*order, own], needed, soon)
         return chosen
 
     def _set_aside(self, needed: Pools) -> None:
@@ -193,10 +202,14 @@ def _frees(state: State, replica: Replica, needed: Mapping[str, int]) -> bool:
     return any(taken.get(pool, 0) > 0 for pool, size in needed.items() if size > 0)
 
 
-def _coming(state: State) -> dict[str, int]:
+def _coming(state: State, leaving: Collection[str] = ()) -> dict[str, int]:
     """Return what replicas that are on their way out will give back."""
-    leaving = (Phase.DRAINING, Phase.STOPPING)
-    return added(budget.charge(state, r) for r in state.fleet.replicas.values() if r.phase in leaving)
+    phases = (Phase.DRAINING, Phase.STOPPING)
+    return added(
+        budget.charge(state, replica)
+        for replica in state.fleet.replicas.values()
+        if replica.phase in phases or replica.id in leaving
+    )
 
 
 def _loads_under_way(state: State) -> int:

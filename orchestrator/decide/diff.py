@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.decide.budget import human
 from orchestrator.values.catalog import Catalog, Document, Kind, T
@@ -32,6 +33,13 @@ CLASS_OF: Final[Mapping[str, ChangeClass]] = {
     "environment": ChangeClass.REPLACE,
     "parallel": ChangeClass.RELOAD,
     "api_key": ChangeClass.RELOAD,
+}
+# Fields that are not shown in full, each with its whole value.
+SECRETIVE: Final[Mapping[str, Callable[[ModelSpec], object]]] = {
+    "endpoint": lambda spec: spec.endpoints,
+    "command": lambda spec: spec.command,
+    "environment": lambda spec: spec.environment,
+    "api_key": lambda spec: spec.api_key,
 }
 
 
@@ -94,10 +102,9 @@ def model_fields(spec: ModelSpec) -> dict[str, str]:
 
 
 def without_secret(url: str) -> str:
-    """Return a URL without the user and password that it may hold."""
-    scheme, mark, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    """Return a URL without the user, the password and the query that it may hold."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _prices(prices: Prices) -> str:
@@ -162,7 +169,12 @@ def _model_changes(before: Document[ModelSpec], after: Document[ModelSpec]) -> I
             CLASS_OF.get(name, ChangeClass.LIVE) if replaced or name != "source" else ChangeClass.LIVE
         )
         yield _field(after, name, change_class, old.get(name, ""), new.get(name, ""))
-    if replaced and not any(CLASS_OF.get(name) is ChangeClass.REPLACE for name in names):
+    hidden = [name for name, of in SECRETIVE.items() if of(before.value) != of(after.value)]
+    for name in hidden:
+        if name not in names:
+            shown = new.get(name, "")
+            yield _field(after, name, CLASS_OF[name], shown, f"{shown} (in what is not shown)")
+    if replaced and not any(CLASS_OF.get(name) is ChangeClass.REPLACE for name in (*names, *hidden)):
         # Equal as written and yet another revision: what a ${…} stands for has changed.
         written = new["source"]
         yield _field(

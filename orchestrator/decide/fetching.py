@@ -48,7 +48,7 @@ def fetches(
 def removals(state: State) -> Iterator[Remove]:
     """Yield what was fetched for models that are absent by word of their file, once nothing of them runs."""
     running = {replica.model for replica in state.fleet.replicas.values()}
-    busy = running | state.fetching.keys() | state.removing | state.removed
+    busy = running | state.removing | state.removed  # a fetch of it is called off in the same pass
     for name, record in sorted(state.models.items()):
         document = record.document
         if name in busy or document is None or document.value.state is not ModelState.ABSENT:

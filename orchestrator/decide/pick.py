@@ -1,6 +1,6 @@
 """Which of a policy's models answers a request, and why none before it did."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.rules import Candidate
@@ -25,7 +25,7 @@ class Terms:
 
 
 def pick(
-    policy: RoutingPolicy, order: tuple[Candidate, ...], table: RoutingTable, terms: Terms
+    policy: RoutingPolicy, order: Iterable[Candidate], table: RoutingTable, terms: Terms
 ) -> Choice | Refusal:
     """Choose among the policy's models, in this order.
 

@@ -63,9 +63,11 @@ def plan(state: State, demand: Demand, limits: Limits, now: datetime) -> tuple[A
             continue
         ending += _endings(record, replicas, demand, limits, now)
         wishes += _wishes(state, record, replicas, demand, now)
-    drained = {action.replica for action in ending if isinstance(action, Drain)}
-    giving_way = [*relieve(state, demand, now), *idle_ends(state, demand, now)]
-    ending += [drain for drain in _once(giving_way) if drain.replica not in drained]
+    leaving = {action.replica for action in ending if isinstance(action, Drain)}
+    for drain in (*relieve(state, demand, now), *idle_ends(state, demand, now)):
+        if drain.replica not in leaving:
+            leaving.add(drain.replica)
+            ending.append(drain)
     unfetched = [wish.spec for wish in wishes if wish.spec.launch not in state.fetched]
     candidates = [
         _candidate(state, wish, demand)
@@ -75,8 +77,7 @@ def plan(state: State, demand: Demand, limits: Limits, now: datetime) -> tuple[A
         and wish.spec.name not in state.removing
         and not blocked(state, wish.spec, now)
     ]
-    # While the fleet is over its budget nothing is added to it, nor in the very pass that drains for it.
-    loading = () if giving_way else admit(state, candidates, demand, limits, now)
+    loading = admit(state, candidates, demand, limits, now, leaving=leaving)
     return (*ending, *fetches(state, unfetched, limits, now), *loading, *removals(state))
 
 
@@ -171,14 +172,6 @@ def _candidate(state: State, wish: _Wish, demand: Demand) -> Candidate:
         waits_since=waiting.since if waiting else None,
         priority=waiting.priority if waiting else USUAL_PRIORITY,
     )
-
-
-def _once(drains: Sequence[Drain]) -> Iterator[Drain]:
-    seen: set[str] = set()
-    for drain in drains:
-        if drain.replica not in seen:
-            seen.add(drain.replica)
-            yield drain
 
 
 def _unload(replica: Replica, why: str) -> Unload:

@@ -15,8 +15,8 @@ class Candidate:
     why: str
 
 
-def candidates(policy: RoutingPolicy, features: Features) -> tuple[Candidate, ...]:
-    """Return the policy's models for a request with these features, the first choice first.
+def candidates(policy: RoutingPolicy, features: Features) -> Iterator[Candidate]:
+    """Give the policy's models for a request with these features, the first choice first.
 
     The first rule whose `when` holds decides: its `use` stands in place of the
     policy's `otherwise`, its `prefer` before it. The fallback comes last. Each
@@ -24,12 +24,10 @@ def candidates(policy: RoutingPolicy, features: Features) -> tuple[Candidate, ..
     """
     found = _matching(policy, features)
     seen: set[str] = set()
-    chosen: list[Candidate] = []
     for candidate in _in_order(policy, found, features):
         if candidate.model not in seen:
             seen.add(candidate.model)
-            chosen.append(candidate)
-    return tuple(chosen)
+            yield candidate
 
 
 def holds(when: When, features: Features) -> bool:

@@ -136,7 +136,7 @@ CASES: list[Case] = [
         "what was loaded is there",
         FETCHED,
         found(record(), r(OLD, "ready")),
-        (TRUE, "Present", "demo:tiny is on this machine"),
+        (TRUE, "Present", "demo:tiny is here and checked"),
     ),
     (
         "what serves meanwhile says nothing about the weights of the new one",
@@ -169,7 +169,7 @@ CASES: list[Case] = [
         "it drains and nothing follows yet",
         READY,
         found(record(), r(OLD, "draining")),
-        (FALSE, "NotLoaded", "it is about to load"),
+        (FALSE, "NotLoaded", "it was unloaded: its file asks for it"),
     ),
     (
         "a load is progress",

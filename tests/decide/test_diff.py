@@ -8,7 +8,7 @@ import pytest
 from orchestrator.decide.diff import CLASS_OF, Change, ChangeClass, changes, model_fields, policy_fields
 from orchestrator.values.catalog import Catalog, Document, Kind
 from orchestrator.values.policy import RoutingPolicy
-from orchestrator.values.spec import ModelSpec, ModelState, Sampling, Source
+from orchestrator.values.spec import Apply, LoadWhen, ModelSpec, ModelState, Prices, Sampling, Source, Update
 from tests.builders import model, policy, spec
 
 Brief = tuple[str, str, str, str, str]
@@ -26,7 +26,32 @@ EDITS: dict[str, tuple[Any, str, str, str]] = {
     "context": (99, "replace", "4096", "99"),
     "parallel": (9, "reload", "4", "9"),
     "capabilities": (("chat",), "live", "chat, completion", "chat"),
+    "pinned": (True, "live", "", "true"),
+    "quantize": ("q8_0", "replace", "", "q8_0"),
+    "accelerator": ("cpu", "replace", "auto", "cpu"),
+    "memory_bytes": (3 << 30, "live", "auto", "3.0 GiB"),
+    "endpoints": (("http://u:p@a:1/v1?k=s",), "replace", "", "http://a:1/v1"),
+    "api_key": ("secret", "reload", "", "(hidden)"),
+    "paid": (True, "live", "", "true"),
+    "prices": (
+        Prices(input_per_million=1, output_per_million=2.5),
+        "live",
+        "",
+        "1 in, 2.5 out (USD per million tokens)",
+    ),
+    "command": (("serve", "--port", "{port}"), "replace", "", "serve … (3 words)"),
+    "environment": ((("TOKEN", "secret"),), "replace", "", "TOKEN"),
+    "update": (
+        Update(check_every_s=86400, apply=Apply.ROLLOUT),
+        "live",
+        "",
+        "looked for every 24 h, then rollout",
+    ),
 }
+# What a field of a spec is called in the file, where that is another name.
+WRITTEN = {"memory_bytes": "memory", "endpoints": "endpoint", "idle_s": "idle"}
+# These are shown only together with others.
+TOGETHER = {"load": "idle", "idle_s": "load", "health": "command"}
 SAMPLING: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.9,
@@ -53,7 +78,33 @@ def edited(**changes_: Any) -> list[Brief]:  # noqa: ANN401 (any field)
 @pytest.mark.parametrize("name", EDITS)
 def test_every_field_of_a_model_has_its_class(name: str) -> None:
     value, change_class, old, new = EDITS[name]
-    assert edited(**{name: value}) == [("fast", change_class, name, old, new)]
+    found = [change for change in edited(**{name: value}) if change[2] != "health"]
+    assert found == [("fast", change_class, WRITTEN.get(name, name), old, new)]
+
+
+def test_when_a_model_is_loaded_is_live() -> None:
+    assert edited(load=LoadWhen.ON_DEMAND) == [
+        ("fast", "live", "load", "always", "on-demand"),
+        ("fast", "live", "idle", "", "600 s"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new", "shown"),
+    [
+        ("environment", (("A", "1"),), (("A", "2"),), "A"),
+        ("endpoints", ("http://a:1?k=1",), ("http://a:1?k=2",), "http://a:1"),
+        ("command", ("x", "1"), ("x", "2"), "x … (2 words)"),
+        ("api_key", "one", "two", "(hidden)"),
+    ],
+)
+def test_a_change_of_what_is_not_shown_is_told_without_it(
+    field: str, old: object, new: object, shown: str
+) -> None:
+    before, after = model(spec(**{field: old})), model(spec(**{field: new}))
+    (change,) = [c for c in changes(of(before), of(after)) if c.field != "health"]
+    assert change.field == WRITTEN.get(field, field)
+    assert (change.old, change.new) == (shown, f"{shown} (in what is not shown)")
 
 
 @pytest.mark.parametrize("name", SAMPLING)
@@ -65,12 +116,13 @@ def test_every_sampling_default_is_live_and_told_under_its_dotted_name(name: str
 
 def test_no_field_is_forgotten() -> None:
     declared = {f.name for f in fields(ModelSpec) if f.init} - {"name", "sampling"}
-    assert set(EDITS) == declared
+    assert set(EDITS) | set(TOGETHER) == declared
     assert {f.name for f in fields(Sampling)} == set(SAMPLING)
-    assert set(CLASS_OF) <= declared
-    everything = Sampling(**SAMPLING)
-    shown = model_fields(spec(sampling=everything))
-    assert set(shown) == declared | {f"sampling.{name}" for name in SAMPLING}
+    names = {WRITTEN.get(name, name) for name in declared}
+    assert set(CLASS_OF) <= names
+    everything = {name: edit[0] for name, edit in EDITS.items()} | {"load": LoadWhen.ON_DEMAND}
+    shown = model_fields(spec(sampling=Sampling(**SAMPLING), **everything))
+    assert set(shown) == names | {f"sampling.{name}" for name in SAMPLING}
     assert set(policy_fields(policy().value)) == {f.name for f in fields(RoutingPolicy)} - {"name"}
 
 

@@ -12,7 +12,7 @@ from orchestrator.values.fleet import Fleet, Replica
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelState
 from orchestrator.values.state import ModelRecord, State
-from tests.builders import NOW, model, rejection, replica, spec, state
+from tests.builders import NOW, fetched, model, rejection, replica, spec, state
 
 OLD, NEW, NEWER = spec(location="tiny"), spec(location="small"), spec(location="other")
 LIMITS = Limits(loads_at_once=2, drain_s=30)
@@ -27,6 +27,8 @@ def brief(actions: tuple[Action, ...]) -> list[str]:
                 return f"drain {action.replica}"
             case Unload():
                 return f"unload {action.replica}"
+            case _:
+                return f"{type(action).__name__.lower()} {action.model}"
 
     return [one(action) for action in actions]
 
@@ -182,19 +184,23 @@ def test_a_replica_that_would_not_go_is_left_alone_for_a_while() -> None:
 def test_loads_are_bounded_and_models_that_nobody_serves_come_first() -> None:
     specs = [spec(name, location="small") for name in ("a", "b", "c", "d")]
     served = replica(spec("a", location="tiny"), id="a1")
-    held = State(
-        catalog=Catalog(models={s.name: model(s) for s in specs}),
-        models={s.name: ModelRecord(name=s.name, document=model(s)) for s in specs},
-        fleet=Fleet(replicas={"a1": served}),
+    held = fetched(
+        State(
+            catalog=Catalog(models={s.name: model(s) for s in specs}),
+            models={s.name: ModelRecord(name=s.name, document=model(s)) for s in specs},
+            fleet=Fleet(replicas={"a1": served}),
+        )
     )
     assert [a.model for a in plan(held, NO_DEMAND, LIMITS, NOW)] == ["b", "c"]
     assert [a.model for a in plan(held, NO_DEMAND, Limits(loads_at_once=9), NOW)] == ["b", "c", "d", "a"]
 
 
 def test_replica_ids_do_not_repeat_across_starts_of_the_daemon() -> None:
-    first = plan(State(boot=1, models=state(OLD).models), NO_DEMAND, LIMITS, NOW)
-    second = plan(State(boot=2, models=state(OLD).models), NO_DEMAND, LIMITS, NOW)
-    assert first[0].replica != second[0].replica
+    (first,) = plan(fetched(State(boot=1, models=state(OLD).models)), NO_DEMAND, LIMITS, NOW)
+    (second,) = plan(fetched(State(boot=2, models=state(OLD).models)), NO_DEMAND, LIMITS, NOW)
+    assert isinstance(first, Load)
+    assert isinstance(second, Load)
+    assert first.replica != second.replica
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_reason_has_everything_the_rule_looked_at() -> None:
     )
     policy = RoutingPolicy(name="p", rules=(Rule(when=when, use=("a",)),), otherwise=("b",))
     features = Features(priority=7, task="t", estimated_tokens=3, complexity=0.5)
-    why = candidates(policy, features)[0].why
+    why = next(candidates(policy, features)).why
     assert why.endswith("(priority 7, task t, estimated_tokens 3, complexity 0.5)")
 
 

@@ -88,7 +88,12 @@ UNREADY: list[tuple[str, ModelRecord, list[Replica], str]] = [
         [],
         "it is about to load",
     ),
-    ("one that drains is not loading", record(OLD), [r(OLD, 1, "draining")], "it is about to load"),
+    (
+        "one that drains is not loading",
+        record(OLD),
+        [replica(OLD, phase="draining", why="its memory is needed")],
+        "it was unloaded: its memory is needed",
+    ),
 ]
 
 
@@ -96,7 +101,7 @@ UNREADY: list[tuple[str, ModelRecord, list[Replica], str]] = [
     ("known", "fleet", "expected"), [c[1:] for c in UNREADY], ids=[c[0] for c in UNREADY]
 )
 def test_unready(known: ModelRecord, fleet: list[Replica], expected: str) -> None:
-    assert unready(known, fleet) == expected
+    assert unready(State(), known, fleet) == expected
 
 
 NEVER, SOON = rejection(retry_at=None), rejection()
@@ -114,7 +119,7 @@ STALLED: list[tuple[str, ModelRecord, bool]] = [
 
 @pytest.mark.parametrize(("known", "expected"), [c[1:] for c in STALLED], ids=[c[0] for c in STALLED])
 def test_stalled(known: ModelRecord, *, expected: bool) -> None:
-    assert stalled(known) == expected
+    assert stalled(State(), known) == expected
 
 
 def test_a_route_to_a_ready_replica_takes_the_live_fields_from_the_file_in_force() -> None:
