@@ -45,7 +45,7 @@ def read(headers: Mapping[bytes, bytes], fields: Mapping[str, Any]) -> Features:
     )
 
 
-def without_ours(fields: Mapping[str, Any]) -> dict[str, Any]:
+def without_ours(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the body without what `read` took from its `metadata`.
 
     It is meant for us: OpenAI itself refuses metadata that is not text, or
@@ -53,7 +53,7 @@ def without_ours(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     metadata = fields.get(METADATA)
     if not isinstance(metadata, dict) or metadata.keys().isdisjoint(HEADERS):
-        return dict(fields)
+        return fields
     theirs = {name: value for name, value in metadata.items() if name not in HEADERS}
     rest = {name: value for name, value in fields.items() if name != METADATA}
     return rest | {METADATA: theirs} if theirs else rest
