@@ -1,6 +1,5 @@
 """A model as mlx-lm loads it, typed: its weights, its vocabulary, its chat template."""
 
-from functools import cached_property
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.mlx_folder import MlxFolder, read_folder
 from orchestrator.workers.mlx_pieces import pieces_of
-from orchestrator.workers.mlx_runtime import UTILS
+from orchestrator.workers.mlx_runtime import UTILS, give_back_freed
 
 
 class MlxModel:
@@ -22,16 +21,12 @@ class MlxModel:
         """
         self.folder: MlxFolder = read_folder(path)
         try:
-            self.network, config = UTILS.load_model(path)
-            wrapped = UTILS.load_tokenizer(path, eos_token_ids=config.get("eos_token_id"))
+            self._read_tokenizer(path)
+            # Reading a large vocabulary takes hundreds of MB for a moment: they are free for the weights.
+            give_back_freed()
+            self.network, _ = UTILS.load_model(path)
         except (ValueError, RuntimeError, KeyError, TypeError, OSError, ImportError, MemoryError) as error:
             raise _refusal(path, error) from error
-        self._tokenizer: Any = wrapped._tokenizer  # noqa: SLF001 (its wrapper hides nothing that is needed here)
-        self._backend: Any = self._tokenizer.backend_tokenizer
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self.ending_tokens: tuple[int, ...] = tuple(sorted(wrapped.eos_token_ids))
-        self.n_vocab = self._vocabulary_size()
         self.n_parameters: int = UTILS.get_total_parameters(self.network)
         self.train_context = self.folder.train_context
         self.size_bytes = self.folder.weights_bytes
@@ -51,44 +46,32 @@ class MlxModel:
             return None
         return self._pieces[token] if token < len(self._pieces) else b""
 
-    @cached_property
-    def longest_piece(self) -> int:
-        """The most bytes that one token of a text stands for."""
-        names = (len(name.encode()) for name in self._tokenizer.get_added_vocab())
-        return max(1, *map(len, self._pieces), *names)
-
-    @property
-    def bos_text(self) -> str:
-        """The text of the token in front of everything, as chat templates write it; "" for none."""
-        return str(self._tokenizer.bos_token or "")
-
-    @property
-    def eos_text(self) -> str:
-        return str(self._tokenizer.eos_token or "")
-
-    @property
-    def chat_template(self) -> str | None:
-        """The Jinja text that came with the tokenizer; None where none did."""
-        template = self._tokenizer.chat_template
-        if isinstance(template, dict):
-            template = template.get("default")
-        return template if isinstance(template, str) else None
-
-    @cached_property
-    def _ending(self) -> frozenset[int]:
-        return frozenset(self.ending_tokens)
-
-    @cached_property
-    def _pieces(self) -> list[bytes]:
+    def _read_tokenizer(self, path: Path) -> None:
+        """Take what is needed of mlx-lm's tokenizer; the rest of it, which is large, is freed."""
+        wrapped = UTILS.load_tokenizer(path, eos_token_ids=UTILS.load_config(path).get("eos_token_id"))
+        tokenizer = wrapped._tokenizer  # noqa: SLF001 (the wrapper hands on all names but those with underscores)
+        self._backend: Any = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.ending_tokens: tuple[int, ...] = tuple(sorted(wrapped.eos_token_ids))
+        self._ending = frozenset(self.ending_tokens)
+        self.bos_text = str(tokenizer.bos_token or "")
+        self.eos_text = str(tokenizer.eos_token or "")
+        template = tokenizer.chat_template
+        template = template.get("default") if isinstance(template, dict) else template
+        self.chat_template: str | None = template if isinstance(template, str) else None
         names: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
         tokens: list[str | None] = [None] * (max(names.values(), default=-1) + 1)
         for name, number in names.items():
             tokens[number] = name
-        return pieces_of(loads(self._backend.to_str()), tokens)
-
-    def _vocabulary_size(self) -> int:
+        decoder = self._backend.decoder
+        added = {at: token.special for at, token in self._backend.get_added_tokens_decoder().items()}
+        described = None if decoder is None else loads(decoder.__getstate__())
+        self._pieces = pieces_of(tokens, described, added)
+        controls = (len(name.encode()) for name, at in names.items() if not self._pieces[at])
+        self.longest_piece = max(1, *map(len, self._pieces), *controls)
         size = self.folder.text_config.get("vocab_size")
-        return size if isinstance(size, int) else len(self._tokenizer)
+        self.n_vocab = size if isinstance(size, int) else len(tokens)
 
 
 def _refusal(path: Path, error: Exception) -> LoadRefused:

@@ -1,7 +1,7 @@
 """The bytes that each token of a Hugging Face tokenizer stands for: text can be cut at any of them."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -9,22 +9,24 @@ _BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE: Final = "\u2581"  # SentencePiece's
 
 
-def pieces_of(content: Mapping[str, Any], tokens: list[str | None]) -> list[bytes]:
+def pieces_of(
+    tokens: Sequence[str | None], decoder: Mapping[str, Any] | None, added: Mapping[int, bool]
+) -> list[bytes]:
     """Return the bytes of every token, b"" for control tokens.
 
     Args:
-        content: the tokenizer as `tokenizer.json` describes it.
         tokens: what the vocabulary calls each token, by its number; None for numbers without one.
+        decoder: the part of that name in `tokenizer.json`.
+        added: tokens that stand for themselves, by number; true for control tokens.
     """
-    read = _byte_level if "ByteLevel" in set(_kinds(content.get("decoder"))) else _sentence_piece
-    added = {entry["id"]: entry for entry in content.get("added_tokens", ())}
+    read = _byte_level if "ByteLevel" in set(_kinds(decoder)) else _sentence_piece
     return [_piece(token, added.get(number), read) for number, token in enumerate(tokens)]
 
 
-def _piece(token: str | None, added: Mapping[str, Any] | None, read: Callable[[str], bytes]) -> bytes:
-    if token is None or (added is not None and added.get("special")):
+def _piece(token: str | None, control: bool | None, read: Callable[[str], bytes]) -> bytes:  # noqa: FBT001 (what `added` holds)
+    if token is None or control:
         return b""
-    return token.encode() if added is not None else read(token)
+    return read(token) if control is None else token.encode()
 
 
 def _kinds(decoder: Mapping[str, Any] | None) -> Iterator[str]:

@@ -1,6 +1,9 @@
 """mlx and mlx-lm, imported once and without what the import does besides."""
 
+import ctypes
+import gc
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -34,3 +37,12 @@ def device_bytes() -> int:
     Resident memory does not show it. Written from the documented counters; never run on Apple silicon.
     """
     return int(mx.get_active_memory() + mx.get_cache_memory()) if mx.metal.is_available() else 0
+
+
+def give_back_freed() -> None:
+    """Give what Python has freed back to the system; glibc keeps it otherwise."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
