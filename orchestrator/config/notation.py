@@ -119,8 +119,8 @@ def base_url(text: str) -> str:
         raise Unreadable("is not the URL of a server", fix)
     if url.username is not None or url.password is not None:
         raise Unreadable("holds a user or a password", "write `api_key` for what the server wants to see")
-    if url.query or url.fragment or "?" in text or "#" in text:
-        raise Unreadable("goes on after the path", "leave out ? and # and what follows")
+    if "#" in text:
+        raise Unreadable("goes on behind a #", "leave out # and what follows")
     if url.scheme == "http" and not is_near(text):
         raise Unreadable("would send requests over the internet without encryption", "write https://")
     return text.rstrip("/")

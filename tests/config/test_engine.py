@@ -7,10 +7,12 @@ import pytest
 
 from orchestrator.config import draft
 from orchestrator.config.decode import Surroundings
+from orchestrator.config.notation import recurrence_s
 from orchestrator.config.schema import engine_fields
 from orchestrator.config.show import render
 from orchestrator.engines import kinds
 from orchestrator.values.engine import EngineTraits
+from orchestrator.values.spec import Apply, LoadWhen, ModelSpec, Prices, Update
 from tests.config.engines import ENGINES, LLAMA_CPP
 
 ENV = {"HOME": "/home/ann", "KEY": "s3cret", "COMMAND": "s3cret {port}"}
@@ -137,8 +139,7 @@ def test_mistakes_in_a_command(text: str, what: str, fix: str) -> None:
         ("endpoint: http://h:99999\n", "is not the URL of a server", "http://HOST:PORT"),
         ("endpoint: 'http://h/a b'\n", "is not the URL of a server", "http://HOST:PORT"),
         ("endpoint: http://ann:pw@h:1\n", "holds a user or a password", "`api_key`"),
-        ("endpoint: http://h:1/?key=1\n", "goes on after the path", "leave out"),
-        ("endpoint: 'http://h:1/#a'\n", "goes on after the path", "leave out"),
+        ("endpoint: 'http://h:1/#a'\n", "goes on behind a #", "leave out # and what follows"),
         ("endpoint: http://example.org\n", "over the internet without encryption", "write https://"),
         ("endpoint: []\n", "the list is empty", "such as http://10.0.0.7:8000/v1"),
         ("endpoint: 7\n", "7 is not a text or a list", "http://10.0.0.7:8000/v1"),
@@ -166,3 +167,78 @@ def test_the_engines_that_there_are_take_only_fields_that_there_are() -> None:
         assert each.needs <= each.takes, each.name
         assert set(each.choices) <= each.takes, each.name
         assert not each.bare or each.bare in each.schemes, each.name
+
+
+@pytest.mark.parametrize(
+    ("written", "endpoints"),
+    [
+        ("http://10.0.0.7:8000/v1/", ("http://10.0.0.7:8000/v1",)),
+        ("[http://a:1, https://example.org/api/v1]", ("http://a:1", "https://example.org/api/v1")),
+        ("https://example.org/v1?api-version=1", ("https://example.org/v1?api-version=1",)),
+        ("http://box.lan:8000", ("http://box.lan:8000",)),
+        ("http://[::1]:8000", ("http://[::1]:8000",)),
+    ],
+)
+def test_endpoints(written: str, endpoints: tuple[str, ...]) -> None:
+    around = Surroundings(folder=Path("/conf"), env=ENV, engines=ENGINES)
+    spec = draft.model("m", "m.yaml", f"{OPENAI}endpoint: {written}\n".encode(), around).value
+    assert spec is not None
+    assert spec.endpoints == endpoints
+
+
+def test_every_field_of_an_engine() -> None:
+    around = Surroundings(folder=Path("/conf"), env=ENV, engines=ENGINES)
+
+    def spec(text: str) -> ModelSpec:
+        found = draft.model("m", "m.yaml", text.encode(), around)
+        assert found.value is not None, found.problems
+        return found.value
+
+    remote = spec(f"{OPENAI}{URL}paid: true\nprices: {{output_per_million: 2}}\nhealth: /v1/models\n")
+    assert (remote.paid, remote.prices, remote.health) == (True, Prices(output_per_million=2.0), "/v1/models")
+    command = spec(SERVER + 'command: [x, "{port}"]\nenvironment: {B: b, A: a}\n')
+    assert (command.command, command.environment) == (("x", "{port}"), (("A", "a"), ("B", "b")))
+    local = spec(
+        "engine: llama-cpp\nsource: demo:tiny\nload: on-demand\nidle: 90s\npinned: true\nmemory: 1.5GiB\n"
+        "quantize: q8_0\naccelerator: cuda\nupdate: {check: 12h, apply: rollout}\n"
+    )
+    assert (local.load, local.idle_s, local.pinned) == (LoadWhen.ON_DEMAND, 90.0, True)
+    assert (local.memory_bytes, local.quantize, local.accelerator) == (3 * 2**29, "q8_0", "cuda")
+    assert local.update == Update(check_every_s=43200.0, apply=Apply.ROLLOUT)
+    assert spec("engine: llama-cpp\nsource: demo:tiny\nmemory: auto\n").memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("hourly", 3600), ("daily", 86400), ("weekly", 604800), ("1.5h", 5400), ("never", None)],
+)
+def test_recurrences(written: str, seconds: float | None) -> None:
+    assert recurrence_s(written) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "fix"),
+    [
+        ("load: lazy\n", "'lazy' is not known", "use one of: always, on-demand"),
+        ("load: on_demand\n", "'on_demand' is not known", "did you mean 'on-demand'?"),
+        ("idle: 10\n", "10 is not a text", "write it with a unit, such as 30m"),
+        ("idle: soon\n", "'soon' is not a duration", "such as 30s"),
+        ("idle: 400d\n", "'400d' is out of range", "from 0s to 365d"),
+        ("pinned: on\n", "'on' is not true or false", "such as true"),
+        ("memory: 6\n", "6 is not a text", "write it with a unit, such as 6GiB"),
+        ("memory: 6 GBit\n", "'6 GBit' is not a size", "or auto"),
+        ("memory: 0B\n", "'0B' is out of range", "from 1MiB to"),
+        ("update: daily\n", "'daily' is not a mapping", "{check: daily, apply: rollout}"),
+        ("update: {check: dayly}\n", "'dayly' is not a duration", "hourly, daily, weekly, never; or"),
+        ("update: {check: 1s}\n", "'1s' is out of range", "from 1m to 365d"),
+        ("update: {check: 24}\n", "24 is not a text", "write it with a unit, such as daily"),
+        ("update: {apply: yes}\n", "'yes' is not known", "use one of: rollout, notify, never"),
+        ("quantize: 'a b'\n", "'a b' cannot be used here", "q8_0"),
+        ("quantize: 4\n", "4 is not a text", "put it in quotes, or write something like q8_0"),
+    ],
+)
+def test_mistakes_in_fields_of_every_engine(text: str, what: str, fix: str) -> None:
+    shown = problems("engine: llama-cpp\nsource: demo:tiny\n" + text)
+    assert what in shown
+    assert fix in shown
+    assert shown.count("m.yaml:") == 1

@@ -140,6 +140,7 @@ def test_a_model_that_a_rule_names_has_to_be_there(folder: Folder) -> None:
     ]
 
 
+NEVER = "without `egress: true` in orchestrator.yaml it is never asked"
 REMOTE = "engine: openai\nsource: m\nendpoint: https://example.org/v1\npaid: true\n"
 
 
@@ -152,8 +153,7 @@ def test_hints_about_remote_models(folder: Folder) -> None:
     tiers = "policies/p.yaml: its `tiers` lack `remote`, so it never picks cloud"
     assert hints(reading, Settings(egress=True)) == (free, tiers)
     assert hints(reading, Settings()) == (
-        "models.d/cloud.yaml: it costs money, and without `egress: true` in orchestrator.yaml it is "
-        "never asked",
+        f"models.d/cloud.yaml: it costs money, and {NEVER}",
         free,
         tiers,
     )
