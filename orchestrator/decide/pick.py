@@ -1,9 +1,12 @@
 """Which of a policy's models answers a request, and why none before it did."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
 
-from orchestrator.decide.rules import Candidate
+from orchestrator.decide.features import NO_FEATURES, Features
+from orchestrator.decide.rules import candidates
 from orchestrator.values.choice import Choice, Refusal
 from orchestrator.values.policy import RoutingPolicy, Tier
 from orchestrator.values.routing import Route, RoutingTable
@@ -14,20 +17,21 @@ from orchestrator.values.spec import ModelState
 class Terms:
     """What a choice has to keep to.
 
-    `capability` is what the endpoint needs. `egress` says whether the settings
-    allow requests to leave the machine's own networks. `without` are models
-    that must not be chosen now, each with the reason.
+    `capability` is what the endpoint needs: chat, completion or embedding.
+    `features` are what rules see of the request. `egress` says whether the
+    settings allow requests to leave the machine's own networks. `without` are
+    models that a policy must not choose, each with the reason.
     """
 
     capability: str
-    egress: bool
-    without: Mapping[str, str]
+    now: datetime
+    features: Features = NO_FEATURES
+    egress: bool = False
+    without: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def pick(
-    policy: RoutingPolicy, order: Iterable[Candidate], table: RoutingTable, terms: Terms
-) -> Choice | Refusal:
-    """Choose among the policy's models, in this order.
+def pick(policy: RoutingPolicy, table: RoutingTable, terms: Terms) -> Choice | Refusal:
+    """Choose among the policy's models, in the order that its rules give.
 
     The first that can answer is chosen. One that is loaded on demand can: it
     is waited for in its place, and never passed over for a later one because
@@ -38,7 +42,7 @@ def pick(
     """
     passed_over: list[tuple[str, str]] = []
     hopes: list[tuple[bool, Choice]] = []
-    for candidate in order:
+    for candidate in candidates(policy, terms.features):
         route = table.routes.get(candidate.model)
         if route is None:
             passed_over.append((candidate.model, "no such model"))
@@ -50,7 +54,7 @@ def pick(
         choice = Choice(
             model=candidate.model, policy=policy.name, why=candidate.why, passed_over=tuple(passed_over)
         )
-        held_back = route.stalled or route.retry_at is not None
+        held_back = route.stalled or (route.retry_at is not None and route.retry_at > terms.now)
         if route.replica is not None or (route.on_demand and not held_back):
             return choice
         passed_over.append((candidate.model, f"not ready: {route.unready}"))

@@ -1,13 +1,9 @@
 """Which model answers a request: from its `model` field and the routing table, with the reason."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Iterator
 
-from orchestrator.decide.features import NO_FEATURES, Features
 from orchestrator.decide.pick import Terms, pick
-from orchestrator.decide.rules import candidates
 from orchestrator.values.choice import Choice, Refusal
 from orchestrator.values.policy import RoutingPolicy, Tier
 from orchestrator.values.routing import Route, RoutingTable
@@ -15,46 +11,33 @@ from orchestrator.values.spec import ModelState
 
 AUTO = "auto"
 POLICY_PREFIX = "policy/"
-NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def select(
-    requested: str,
-    table: RoutingTable,
-    *,
-    capability: str,
-    features: Features = NO_FEATURES,
-    egress: bool = False,
-    without: Mapping[str, str] = NOBODY,
-) -> Choice | Refusal:
+def select(requested: str, table: RoutingTable, terms: Terms) -> Choice | Refusal:
     """Choose the model for one request.
 
     The same arguments always give the same answer. A choice names a model of
     the table that is not absent and has the capability; a remote one only if
-    `egress` is on and the policy's tiers say so, or, where the request names
-    the model, those of any policy. A policy's models are looked at in the
-    order that its rules give (decide/rules.py), and the first that can answer
-    is chosen (decide/pick.py). Where the chosen route has no replica, the
-    request has to wait for it.
+    egress is on and the policy's tiers say so, or, where the request names the
+    model, those of any policy. A policy's models are looked at in the order
+    that its rules give (decide/rules.py), and the first that can answer is
+    chosen (decide/pick.py). Where the chosen route has no replica, the request
+    has to wait for it.
 
     Args:
         requested: the request's `model`: a model's name, `auto`, or `policy/NAME`.
         table: how the models are reached now.
-        capability: what the endpoint needs: chat, completion or embedding.
-        features: what the rules see of the request.
-        egress: whether the settings allow requests to leave the machine's own networks.
-        without: models that a policy must not choose, each with the reason.
+        terms: what the choice has to keep to.
     """
     policy = named_policy(requested, table)
     if isinstance(policy, Refusal):
         return policy
     if policy is not None:
-        terms = Terms(capability=capability, egress=egress, without=without)
-        return pick(policy, candidates(policy, features), table, terms)
+        return pick(policy, table, terms)
     route = table.routes.get(requested)
     if route is None or route.state is ModelState.ABSENT:
         return unknown(requested, table)
-    return _by_name(route, table, capability, egress=egress)
+    return _by_name(route, table, terms)
 
 
 def named_policy(requested: str, table: RoutingTable) -> RoutingPolicy | Refusal | None:
@@ -87,7 +70,8 @@ def unknown(requested: str, table: RoutingTable) -> Refusal:
     )
 
 
-def _by_name(route: Route, table: RoutingTable, capability: str, *, egress: bool) -> Choice | Refusal:
+def _by_name(route: Route, table: RoutingTable, terms: Terms) -> Choice | Refusal:
+    capability = terms.capability
     if capability not in route.capabilities:
         able = [r.model for r in _served(table) if capability in r.capabilities]
         return Refusal(
@@ -96,8 +80,8 @@ def _by_name(route: Route, table: RoutingTable, capability: str, *, egress: bool
             what=f"model '{route.model}' does not do {capability}, only {', '.join(route.capabilities)}",
             fix=f"use {' or '.join(able)}" if able else f"no model here has the capability {capability}",
         )
-    if route.remote and not (egress and _in_a_tier(table)):
-        return _not_allowed(route, egress=egress)
+    if route.remote and not (terms.egress and _in_a_tier(table)):
+        return _not_allowed(route, egress=terms.egress)
     if route.replica is None and route.stalled:
         return Refusal(
             status=503,

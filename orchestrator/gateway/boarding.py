@@ -6,6 +6,7 @@ from typing import Final
 
 from orchestrator import clock
 from orchestrator.decide.features import Features
+from orchestrator.decide.pick import Terms
 from orchestrator.decide.select import named_policy, select
 from orchestrator.errors import RequestError
 from orchestrator.gateway import answer, features, refusals
@@ -96,14 +97,14 @@ class Boarding:
         await leases.changed(epoch, min(left_s, RETRY_PAUSE_S))
 
     def _choose(self, table: RoutingTable, settings: Settings) -> Route:
-        choice = select(
-            self._ask.requested,
-            table,
+        terms = Terms(
             capability=self._endpoint.capability,
+            now=clock.now(),
             features=self._seen_by_rules(table),
             egress=settings.egress,
             without=self._without,
         )
+        choice = select(self._ask.requested, table, terms)
         if isinstance(choice, Refusal):
             self._record.policy = choice.policy
             self._record.why = choice.what

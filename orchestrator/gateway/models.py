@@ -1,7 +1,9 @@
 """GET /v1/models: the names a request can use."""
 
 from collections.abc import Callable
+from datetime import datetime
 
+from orchestrator import clock
 from orchestrator.decide.select import AUTO, POLICY_PREFIX, named_policy, unknown
 from orchestrator.values.choice import Refusal
 from orchestrator.values.policy import RoutingPolicy, Tier
@@ -43,13 +45,13 @@ def entry(name: str, table: RoutingTable, created: int, queued: Queued) -> Entry
     return _policy(name if name == AUTO else POLICY_PREFIX + policy.name, policy, table, created)
 
 
-def status(route: Route) -> str:
+def status(route: Route, now: datetime) -> str:
     """Return where the model is between its file and its answers, in one word."""
     if route.replica is not None:
         return "ready"
     if route.stalled:
         return "failed"
-    if route.retry_at is not None:
+    if route.retry_at is not None and route.retry_at > now:
         return "retrying"
     if route.progress:
         return "fetching" if route.progress.startswith("fetching") else "loading"
@@ -65,7 +67,7 @@ def _model(route: Route, created: int, queued: Queued) -> Entry:
         "owned_by": "orchestrator",
         "state": route.state.value,
         "ready": route.replica is not None,
-        "status": status(route),
+        "status": status(route, clock.now()),
         "revision": route.revision,
         "capabilities": list(route.capabilities),
         "tier": (Tier.REMOTE if route.remote else Tier.LOCAL).value,

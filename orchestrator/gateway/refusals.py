@@ -68,12 +68,12 @@ def retry_after_s(route: Route, now: datetime) -> int:
         return RETRY_AFTER_S
     held_back_s = max(0.0, (route.retry_at - now).total_seconds()) if route.retry_at else 0.0
     known_s = max(1, math.ceil(held_back_s + (route.load_s or 0.0)))
-    return max(known_s, RETRY_AFTER_S) if status(route) == "fetching" else known_s
+    return max(known_s, RETRY_AFTER_S) if status(route, now) == "fetching" else known_s
 
 
 def _state(route: Route, now: datetime) -> str:
     """Return what the model is doing instead of serving, and how long that should take."""
-    if route.load_s is None or status(route) not in ONLY_LOADS:
+    if route.load_s is None or status(route, now) not in ONLY_LOADS:
         return route.unready
     return f"{route.unready} (expected {retry_after_s(route, now)} s more)"
 

@@ -16,11 +16,11 @@ class Route:
     `replica`, `revision` and `socket` are None together: no replica is ready,
     and `unready` says why in one sentence. `stalled` means that waiting will
     not help. `load_s` is how long a load is expected to take from now, None
-    where nothing has been measured. `retry_at` is when the next try is due that
-    is held back until then after a failure, None where none is: until then it
-    cannot get ready by being asked for. `remote` models are asked only by
-    policies whose tiers say so. `progress` describes a load or a download under
-    way, "" for none.
+    where nothing has been measured. `retry_at` is when the next try is due
+    after a failure, None where there was none: until then the model cannot get
+    ready by being asked for. `remote` models are asked only by policies whose
+    tiers say so. `progress` describes a load or a download under way, "" for
+    none.
     """
 
     model: str

@@ -1,14 +1,18 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from orchestrator.decide.features import Features
+from orchestrator.decide.pick import Terms
 from orchestrator.decide.select import select
 from orchestrator.values.choice import Choice, Refusal
 from orchestrator.values.policy import Bounds, RoutingPolicy, Rule, Tier, When
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelState, Sampling
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 def ready(model: str, *capabilities: str, state: ModelState = ModelState.ACTIVE) -> Route:
@@ -33,7 +37,7 @@ def stalled(model: str) -> Route:
 
 def failed(model: str) -> Route:
     """A route whose next try is held back."""
-    return replace(loading(model), unready="it failed", retry_at=datetime(2026, 11, 20, tzinfo=UTC))
+    return replace(loading(model), unready="it failed", retry_at=NOW + timedelta(seconds=9))
 
 
 def on_demand(model: str) -> Route:
@@ -60,6 +64,11 @@ def policy(*otherwise: str, fallback: tuple[str, ...] = (), default: bool = True
 def open_policy(*otherwise: str) -> RoutingPolicy:
     """A policy that remote models may take part in."""
     return replace(policy(*otherwise), tiers=(Tier.LOCAL, Tier.REMOTE))
+
+
+def chosen(requested: str, routes: RoutingTable, **terms: Any) -> Choice | Refusal:  # noqa: ANN401 (any term)
+    """Choose for a chat, now."""
+    return select(requested, routes, Terms(capability="chat", now=NOW, **terms))
 
 
 TESTING, DEPRECATED, ABSENT = ModelState.TESTING, ModelState.DEPRECATED, ModelState.ABSENT
@@ -139,6 +148,12 @@ CHOICES = [
         ("b", "daily", "choice 2 of policy daily", (("a", "not ready: it failed"),)),
     ),
     (
+        "one whose next try is due is asked for again",
+        "auto",
+        table(replace(on_demand("a"), retry_at=NOW), ready("b"), policies=(policy("a", "b"),)),
+        ("a", "daily", "choice 1 of policy daily", ()),
+    ),
+    (
         "a model that should be loaded and is not is passed over for one on demand",
         "auto",
         table(loading("a"), on_demand("b"), ready("c"), policies=(policy("a", "b", "c"),)),
@@ -206,26 +221,26 @@ def test_choice(
     wanted: tuple[str, str, str, tuple[tuple[str, str], ...]],
 ) -> None:
     model, name, why, passed_over = wanted
-    choice = select(requested, routes, capability="chat")
+    choice = chosen(requested, routes)
     assert choice == Choice(model=model, policy=name, why=why, passed_over=passed_over), sentence
 
 
 def test_a_remote_model_answers_where_both_files_say_so() -> None:
     routes = table(remote("a"), ready("b"), policies=(open_policy("a", "b"),))
-    by_policy = select("auto", routes, capability="chat", egress=True)
+    by_policy = chosen("auto", routes, egress=True)
     assert by_policy == Choice(model="a", policy="daily", why="choice 1 of policy daily")
-    named = select("a", routes, capability="chat", egress=True)
+    named = chosen("a", routes, egress=True)
     assert named == Choice(model="a", policy="", why="named by the request")
 
 
 def test_the_rules_of_a_policy_see_the_request() -> None:
     rule = Rule(when=When(priority=Bounds(at_least=9)), use=("b",))
     routes = table(ready("a"), ready("b"), policies=(replace(policy("a"), rules=(rule,)),))
-    choice = select("auto", routes, capability="chat", features=Features(priority=9))
+    choice = chosen("auto", routes, features=Features(priority=9))
     assert choice == Choice(
         model="b", policy="daily", why="choice 1 of rule 1 of policy daily (priority 9)", passed_over=()
     )
-    assert select("a", routes, capability="chat", features=Features(priority=9)) == Choice(
+    assert chosen("a", routes, features=Features(priority=9)) == Choice(
         model="a", policy="", why="named by the request"
     )
 
@@ -233,10 +248,10 @@ def test_the_rules_of_a_policy_see_the_request() -> None:
 def test_a_policy_does_without_what_it_is_told_and_a_named_model_is_taken_at_its_word() -> None:
     routes = table(on_demand("a"), ready("b"), policies=(policy("a", "b"),))
     without = {"a": "its queue is full"}
-    choice = select("auto", routes, capability="chat", without=without)
+    choice = chosen("auto", routes, without=without)
     assert isinstance(choice, Choice)
     assert (choice.model, choice.passed_over) == ("b", (("a", "its queue is full"),))
-    named = select("a", routes, capability="chat", without=without)
+    named = chosen("a", routes, without=without)
     assert isinstance(named, Choice)
 
 
@@ -246,7 +261,7 @@ def test_a_named_remote_model_is_403_with_both_places_that_have_to_allow_it() ->
         (table(remote("a"), policies=(policy("a"),)), True, "no policy has the tier `remote`"),
         (table(remote("a")), False, "egress is off"),
     ):
-        refusal = select("a", routes, capability="chat", egress=egress)
+        refusal = chosen("a", routes, egress=egress)
         assert isinstance(refusal, Refusal)
         assert (refusal.status, refusal.code) == (403, "egress_not_allowed")
         assert part in refusal.what
@@ -332,7 +347,7 @@ REFUSALS = [
     ("sentence", "requested", "routes", "status", "part"), REFUSALS, ids=[r[0] for r in REFUSALS]
 )
 def test_refusal(sentence: str, requested: str, routes: RoutingTable, status: int, part: str) -> None:
-    refusal = select(requested, routes, capability="chat")
+    refusal = chosen(requested, routes)
     assert isinstance(refusal, Refusal), sentence
     assert refusal.status == status
     assert part in f"{refusal.what}. {refusal.fix}"

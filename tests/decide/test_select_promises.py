@@ -5,12 +5,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.decide.select import named_policy, select
+from orchestrator.decide.select import named_policy
 from orchestrator.values.choice import Choice
 from orchestrator.values.policy import Tier
 from orchestrator.values.routing import RoutingTable
 from orchestrator.values.spec import ModelState
-from tests.decide.test_select import failed, loading, on_demand, policy, ready, stalled, table
+from tests.decide.test_select import chosen, failed, loading, on_demand, policy, ready, stalled, table
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 CAPABILITIES = st.sets(st.sampled_from(["chat", "embedding"]), min_size=1)
@@ -41,7 +41,7 @@ def test_a_choice_can_serve_the_endpoint_or_be_waited_for(
     routes: RoutingTable,
     egress: bool,  # noqa: FBT001 (drawn)
 ) -> None:
-    choice = select(requested, routes, capability="chat", egress=egress)
+    choice = chosen(requested, routes, egress=egress)
     if isinstance(choice, Choice):
         route = routes.routes[choice.model]
         assert "chat" in route.capabilities
@@ -56,7 +56,7 @@ def test_nothing_remote_is_chosen_unless_both_files_say_so(
     routes: RoutingTable,
     egress: bool,  # noqa: FBT001 (drawn)
 ) -> None:
-    choice = select(requested, routes, capability="chat", egress=egress)
+    choice = chosen(requested, routes, egress=egress)
     if isinstance(choice, Choice) and routes.routes[choice.model].remote:
         assert egress
         assert Tier.REMOTE in routes.policies["daily"].tiers
@@ -68,11 +68,11 @@ def test_a_policy_picks_the_first_that_can_answer_and_waits_only_where_none_can(
     egress: bool,  # noqa: FBT001 (drawn)
     without: dict[str, str],
 ) -> None:
-    choice = select("policy/daily", routes, capability="chat", egress=egress, without=without)
-    chosen = routes.policies["daily"]
-    named = [routes.routes[name] for name in (*chosen.otherwise, *chosen.fallback) if name in routes.routes]
+    choice = chosen("policy/daily", routes, egress=egress, without=without)
+    daily = routes.policies["daily"]
+    named = [routes.routes[name] for name in (*daily.otherwise, *daily.fallback) if name in routes.routes]
     able = [r for r in named if r.state is ModelState.ACTIVE and "chat" in r.capabilities]
-    allowed = egress and Tier.REMOTE in chosen.tiers
+    allowed = egress and Tier.REMOTE in daily.tiers
     usable = [r for r in able if (allowed or not r.remote) and r.model not in without]
     held = [r for r in usable if r.replica is None and (r.stalled or r.retry_at)]
     if isinstance(choice, Choice):
@@ -89,6 +89,6 @@ def test_a_policy_picks_the_first_that_can_answer_and_waits_only_where_none_can(
 def test_a_named_model_is_never_replaced_by_another(
     requested: str, routes: RoutingTable, without: dict[str, str]
 ) -> None:
-    choice = select(requested, routes, capability="chat", without=without)
+    choice = chosen(requested, routes, without=without)
     if isinstance(choice, Choice) and named_policy(requested, routes) is None:
         assert (choice.model, choice.policy, choice.passed_over) == (requested, "", ())

@@ -62,6 +62,7 @@ def test_what_is_expected_is_told_only_of_a_load() -> None:
         (route("big", "/s"), "ready"),
         (route("big", stalled=True, progress=""), "failed"),
         (route("big", retry_at=LATER, on_demand=True), "retrying"),
+        (route("big", retry_at=NOW, on_demand=True), "unloaded"),
         (route("big", progress="loading", on_demand=True), "loading"),
         (route("big", progress="fetching"), "fetching"),
         (UNLOADED, "unloaded"),
@@ -69,4 +70,4 @@ def test_what_is_expected_is_told_only_of_a_load() -> None:
     ],
 )
 def test_status(what: Route, wanted: str) -> None:
-    assert status(what) == wanted
+    assert status(what, NOW) == wanted
