@@ -10,6 +10,7 @@ from jsonschema import Draft7Validator
 
 from orchestrator.cli.init import settings_file, starting_files
 from orchestrator.config.schema import KINDS
+from orchestrator.engines import kinds
 from tests.cli.conftest import Shell
 
 
@@ -49,7 +50,8 @@ def test_init_where_nothing_can_be_written_says_so(shell: Shell) -> None:
 def test_every_commented_field_of_the_starting_files_may_be_taken_in(shell: Shell) -> None:
     shell("init", "models")
     folder = shell.home / "models"
-    for path in (folder / "models.d" / "fast.yaml", folder / "orchestrator.yaml"):
+    for name in ("models.d/fast.yaml", "policies/default.yaml", "orchestrator.yaml"):
+        path = folder / name
         lines = path.read_text().splitlines()
         taken_in = [_taken_in(line) for line in lines]
         assert taken_in != lines
@@ -123,6 +125,14 @@ def test_schema_prints_a_valid_schema_per_kind(kind: str, shell: Shell) -> None:
     done = shell("schema", kind)
     assert done.returncode == 0
     Draft7Validator.check_schema(json.loads(done.stdout))
+
+
+def test_schema_names_the_engines_that_there_are(shell: Shell) -> None:
+    engine = json.loads(shell("schema", "model").stdout)["properties"]["engine"]
+    assert engine["enum"] == list(kinds.traits())
+    shell("init", "models")
+    written = json.loads((shell.home / "models" / ".schema" / "model.json").read_text())
+    assert written["properties"]["engine"] == engine
 
 
 def test_schema_without_a_kind_prints_all_of_them(shell: Shell) -> None:
