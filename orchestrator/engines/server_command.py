@@ -1,0 +1,124 @@
+"""A command as a model file has it: what is filled in, what it may know, and the program that it names."""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from orchestrator.engines.environment import worker_environment
+from orchestrator.errors import EngineUnavailable
+from orchestrator.values.spec import ModelSpec
+
+PORT: Final = "{port}"
+SOCKET: Final = "{socket}"
+MODEL: Final = "{model}"
+
+# What a secret has at least, in characters: a shorter value, such as `0,1`, would be found in any line.
+_SECRET_LENGTH: Final = 6
+
+# By the name of a program: the command that installs it.
+_PROGRAMS: Final[Mapping[str, str]] = {
+    "llama-server": "brew install llama.cpp",
+    "vllm": "uv tool install vllm",
+    "transformers": "uv tool install 'transformers[serving]'",
+    "mlx_lm.server": "uv tool install mlx-lm",
+}
+# By the name of a Python module: the package that it comes with.
+_SERVER: Final = "'llama-cpp-python[server]'"
+_PACKAGES: Final[Mapping[str, str]] = {
+    "fastapi": _SERVER,
+    "llama_cpp": _SERVER,
+    "mlx_lm": "mlx-lm",
+    "pydantic_settings": _SERVER,
+    "sse_starlette": _SERVER,
+    "starlette_context": _SERVER,
+    "transformers": "'transformers[serving]'",
+    "vllm": "vllm",
+}
+
+
+def uses(spec: ModelSpec, placeholder: str) -> bool:
+    """Say whether the command has a place for it."""
+    return any(placeholder in part for part in spec.command)
+
+
+def filled(spec: ModelSpec, *, port: int, socket: Path, model: str) -> tuple[str, ...]:
+    """Return the argv. Other braces stay as they are: options may take JSON."""
+    values = {PORT: str(port), SOCKET: str(socket), MODEL: model}
+    places = re.compile("|".join(re.escape(name) for name in values))
+    return tuple(places.sub(lambda found: values[found[0]], part) for part in spec.command)
+
+
+def environment_of(
+    spec: ModelSpec, own: Mapping[str, str], *, package: Path, temporary: Path
+) -> dict[str, str]:
+    """Return all that the command may know of the daemon's environment, and what its model file adds.
+
+    Programs that were installed beside the daemon, in its virtual environment,
+    are found too, after all others: a service has none activated.
+    """
+    passed = worker_environment(own, package=package, temporary=temporary)
+    passed.pop("PYTHONPATH", None)  # it finds our package, which is none of the command's business
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join(filter(None, (passed.get("PATH", os.defpath), beside)))
+    # Python holds lines back that go to a pipe; the last ones would be missing when they are needed.
+    return passed | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(spec.environment)
+
+
+def program_of(spec: ModelSpec, environment: Mapping[str, str]) -> Path:
+    """Return the file that the command runs.
+
+    Raises:
+        EngineUnavailable: it is not there, or may not be run.
+    """
+    name = spec.command[0]
+    found = shutil.which(name, path=environment.get("PATH"))
+    if found is None:
+        what = f"the command's program '{name}' is not there or may not be run"
+        raise EngineUnavailable(what, where=spec.name, fix=install(name))
+    return Path(found)
+
+
+def install(name: str) -> str:
+    """Return the command that installs a program."""
+    known = _PROGRAMS.get(Path(name).name)
+    return known or f"install '{name}', put it on the daemon's PATH, or write its full path in `command`"
+
+
+def install_module(module: str, program: str) -> str:
+    """Return the command that installs a Python module where a command's program finds it."""
+    if not Path(program).name.startswith("python"):
+        return f"install the Python module '{module}' into the environment of {program}"
+    package = _PACKAGES.get(module)
+    known = (
+        f"{program} -m pip install {package}" if package else f"install the module '{module}' for {program}"
+    )
+    return f"{known}, or write the full path of another Python in `command`"
+
+
+def version_of(program: Path) -> str:
+    """Return what tells versions of a program apart without running it: where it lies, and since when."""
+    resolved = program.resolve()
+    changed = datetime.fromtimestamp(resolved.stat().st_mtime, tz=UTC)
+    return f"{resolved} of {changed:%Y-%m-%d %H:%M:%S}"
+
+
+def redaction(spec: ModelSpec, model: str) -> Callable[[str], str]:
+    """Return what puts, into a line of the command's log, names in place of what must not be shown."""
+    hidden = {value: f"${{{name}}}" for name, value in spec.environment if len(value) >= _SECRET_LENGTH}
+    if spec.api_key:
+        hidden[spec.api_key] = "(api_key)"
+    if spec.source.location not in spec.source.written:  # it holds something substituted
+        hidden |= {model: spec.source.written, spec.source.location: spec.source.written}
+    longest_first = sorted(hidden, key=len, reverse=True)
+
+    def redact(line: str) -> str:
+        for value in longest_first:
+            line = line.replace(value, hidden[value])
+        return line
+
+    return redact
