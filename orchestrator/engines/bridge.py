@@ -23,8 +23,8 @@ from orchestrator.workers.answers import dump
 from orchestrator.workers.wire import Connection, Connections, Exchange
 
 # Answers one exchange, to its end. It is cancelled at once when the client leaves, and awaits
-# `exchange.drain()` after each `send`. A RequestError becomes an answer in OpenAI's form or, once a stream has
-# begun, its last event.
+# `exchange.drain()` after each `send`. A RequestError becomes an answer in OpenAI's form or, once a stream
+# has begun, its last event.
 Handle = Callable[[Exchange], Awaitable[None]]
 
 PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
@@ -70,9 +70,13 @@ class Bridge:
         remove(self.path)  # one that an earlier daemon has left
         await self._crew.open()
         listener = _private_socket(self.path)
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(self._take, self._connections), sock=listener, backlog=BACKLOG
-        )
+        try:
+            self._server = await asyncio.get_running_loop().create_unix_server(
+                lambda: Connection(self._take, self._connections), sock=listener, backlog=BACKLOG
+            )
+        except BaseException:
+            listener.close()
+            raise
 
     async def close(self) -> None:
         """End everything at once, answers under way included; the socket is gone when this returns."""
