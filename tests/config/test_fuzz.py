@@ -22,7 +22,8 @@ from orchestrator.values.spec import ModelSpec
 from tests.config.engines import ENGINES
 
 REPOSITORY = Path(__file__).parents[2]
-AROUND = Surroundings(folder=Path("/conf"), env={}, engines=ENGINES)
+SECRET = "sk-0123456789"  # noqa: S105 (made up)
+AROUND = Surroundings(folder=Path("/conf"), env={"KEY": SECRET}, engines=ENGINES)
 FULL = b"""# every field, and references
 engine: llama-cpp
 source: "file:${env:HOME}/a.gguf@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -34,15 +35,48 @@ capabilities:
   - code
 sampling: {temperature: 0.7, top_p: 0.9, top_k: 40, min_p: 0.05, repeat_penalty: 1.1, max_tokens: 2048}
 """
+REMOTE = b"""engine: openai
+source: google/gemma-3-27b-it:free
+endpoint: ["http://10.0.0.7:8000/v1", https://example.org/v1]
+api_key: "${env:KEY}"
+paid: true
+prices: {input_per_million: 0.1, output_per_million: 0.4}
+update: {check: 12h, apply: rollout}
+"""
+SERVED = b"""engine: server
+source: hf:org/repo/a.gguf@main
+command: [llama-server, --model, "{model}", --port, "{port}"]
+environment: {TOKEN: "${env:KEY}", CUDA_VISIBLE_DEVICES: "0"}
+health: /health
+load: on-demand
+idle: 10m
+memory: 6GiB
+"""
+RULES = b"""kind: routing
+rules:
+  - when: {priority: {at_least: 9}, task: [a, b]}
+    use: [fast]
+  - when: {complexity: {above: 0.3, at_most: 0.7}}
+    prefer: [quality]
+otherwise: [fast]
+tiers: [local, remote]
+"""
 SETTINGS = b"""listen: "[::1]:8080"
 api_keys: ["${file:key}", "${env:KEY}"]
 drain: 1.5m
 max_body: 16MiB
+memory: {limit: 24GiB, reserve: 4GiB}
+hf: {endpoint: "https://huggingface.co", token: "${env:KEY}"}
+egress: true
 """
 MODELS = {path.name: path.read_bytes() for path in (REPOSITORY / "models.d").glob("*.yaml")} | {
-    "full.yaml": FULL
+    "full.yaml": FULL,
+    "remote.yaml": REMOTE,
+    "served.yaml": SERVED,
 }
-POLICIES = {path.name: path.read_bytes() for path in (REPOSITORY / "policies").glob("*.yaml")}
+POLICIES = {path.name: path.read_bytes() for path in (REPOSITORY / "policies").glob("*.yaml")} | {
+    "rules.yaml": RULES
+}
 
 
 def damaged(raw: bytes) -> list[bytes]:
@@ -57,7 +91,8 @@ def test_a_model_file_damaged_anywhere_is_valid_or_a_problem(name: str) -> None:
     for raw in damaged(MODELS[name]):
         found = draft.model("name", "models.d/name.yaml", raw, AROUND)
         assert (found.value is None) == bool(found.problems)
-        assert all(render(problem) for problem in found.problems)
+        shown = "".join(render(problem) for problem in found.problems)
+        assert SECRET not in shown + repr(found)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -70,8 +105,9 @@ def test_a_policy_damaged_anywhere_is_valid_or_a_problem(name: str) -> None:
 def test_a_settings_file_damaged_anywhere_is_valid_or_a_problem(tmp_path: Path) -> None:
     for raw in damaged(SETTINGS):
         (tmp_path / "orchestrator.yaml").write_bytes(raw)
-        found = read_settings(Surroundings(folder=tmp_path, env={"KEY": "k"}, engines=ENGINES))
+        found = read_settings(Surroundings(folder=tmp_path, env={"KEY": SECRET}, engines=ENGINES))
         assert (found.value is None) == bool(found.problems)
+        assert SECRET not in repr(found)
 
 
 @given(st.binary(max_size=300))
@@ -85,6 +121,8 @@ PIECES = [
     "engine", "source", "context", "sampling", "capabilities", "llama-cpp", "demo:tiny",
     "${env:A}", "${file:b}", "$${", "${", ": ", ":", "\n", "\n  ", "\n- ", "- ", "[", "]", "{",
     "}", ", ", "'", '"', "#", "|\n", ">", "&a", "*a", "!!int ", "<<", "?", "---\n", "...", "\t",
+    "endpoint", "api_key", "command", "environment", "rules", "when", "use", "openai", "server",
+    "http://a", "hf:", "@sha256:", "{port}", "${credential:c}",
     "1", "1e9", ".nan", "0x", "~", "true", "%YAML", "\\", "é", "温",
 ]  # fmt: skip
 
@@ -118,7 +156,7 @@ def test_after_any_damage_the_catalog_is_the_old_one_or_a_valid_new_one(edits: l
         for path, raw in original.items():
             (root / path).parent.mkdir(exist_ok=True)
             (root / path).write_bytes(raw)
-        scanner = Scanner(root, env={"HOME": "/home/ann"}, engines=ENGINES)
+        scanner = Scanner(root, env={"HOME": "/home/ann", "KEY": SECRET}, engines=ENGINES)
         now = clock.now() + timedelta(hours=1)
         before = scanner.scan(now)
         assert not before.problems
