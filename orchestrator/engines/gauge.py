@@ -1,14 +1,17 @@
 """From numbers of the system to pools of memory. Pure: no file, no process, no device."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.values.memory import Pool
 
 _GIB: Final = 1 << 30
+_SET_ASIDE: Final = re.compile(r"^\s+count:\s+(\d+)$", re.MULTILINE)
 # What stays free of the RAM where the settings do not say: a tenth, and 1 GiB at least. A guess: below it
 # systems begin to throw out the pages of programs that run.
 _RESERVED_PART: Final = 10
+_SMALL_MAC: Final = 36 * _GIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +48,21 @@ def ram_pool(levels: list[Level], *, held: int, reserve: int | None, limit: int 
 def outside_of(pool: Pool, outside: int) -> Pool:
     """Return the pool with others' use of it, which is never below nothing nor above all there is."""
     return replace(pool, outside=max(0, min(outside, pool.total)))
+
+
+def metal_limit(total: int, *, wired_limit_mb: int) -> int:
+    """Return the most that Apple's GPU may keep in the shared memory, in bytes.
+
+    Args:
+        total: the machine's memory.
+        wired_limit_mb: the system setting `iogpu.wired_limit_mb`; 0 is the system's own choice, which is two
+            thirds of up to 36 GiB, and three quarters of more. Not measured here: what its users report.
+    """
+    if wired_limit_mb > 0:
+        return min(wired_limit_mb << 20, total)
+    return total * 2 // 3 if total <= _SMALL_MAC else total * 3 // 4
+
+
+def set_aside_pages(zones: str) -> int:
+    """Return how many free pages processors keep for themselves, from the content of /proc/zoneinfo."""
+    return sum(int(count) for count in _SET_ASIDE.findall(zones))

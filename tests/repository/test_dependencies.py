@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-MODULES = {"pyyaml": "yaml", "llama-cpp-python": "llama_cpp"}
+MODULES = {"pyyaml": "yaml", "llama-cpp-python": "llama_cpp", "nvidia-ml-py": "pynvml"}
 
 OURS = {"orchestrator", "tests", "benchmarks", "tools"}
 LOADERS = {"importlib.import_module", "importlib.util.find_spec"}
