@@ -172,7 +172,7 @@ class MlxBatch:
                 self._generator.remove([number])
                 self._forget(number)
                 return
-        if isinstance(work, Generation):
+        if isinstance(work, Generation) and work in self._waiting:
             self._waiting.remove(work)
 
     def _admit(self) -> None:
