@@ -87,6 +87,7 @@ class Seals:
 
     def put(self, path: Path, digest: str, status: os.stat_result) -> None:
         """Remember that the file, while it looked like `status`, had this digest."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_json(self._place(path), {"digest": digest, "seen": _look(status), "name": path.name})
 
     def forget(self, path: Path) -> None:
