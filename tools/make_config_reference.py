@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.explain import yaml_of
-from orchestrator.config.schema import engine_fields, published
+from orchestrator.config.schema import engine_fields, published, words_of
 from orchestrator.config.sources import forms
 from orchestrator.engines import kinds
 
@@ -161,6 +161,11 @@ def engines() -> Iterator[str]:
         own = [name for name in engine_fields() if name in each.takes]
         listed = ", ".join(f"`{name}`" + (" (needed)" if name in each.needs else "") for name in own)
         yield f"| `{each.name}` | {each.summary.rstrip('.')}. | {forms(each)} | {listed} |"
+    chosen = [(each, name) for each in kinds.traits().values() for name in each.choices]
+    if chosen:
+        yield ""
+    for each, name in chosen:
+        yield f"- `{name}` on `{each.name}`: {', '.join(f'`{word}`' for word in words_of(each, name))}"
 
 
 def fields(prefix: str, rule: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
