@@ -1,5 +1,6 @@
 """What the engine of a model file makes of its fields: the checks that only its traits can answer."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -41,9 +42,19 @@ def flaws(tree: Tree, resolved: Resolved, engines: Mapping[str, EngineTraits]) -
 def _unknown(tree: Tree, resolved: Resolved, engines: Mapping[str, EngineTraits]) -> Flaw:
     line, column = tree.place(("engine",))
     written = _written(tree, "engine")
-    meant = None if ("engine",) in resolved.secret else suggestion(str(written), engines)
-    fix = f"did you mean '{meant}'?" if meant else f"use {one_of(engines)}"
+    fix = "" if ("engine",) in resolved.secret else _meant(str(written), engines)
+    fix = fix or f"use {one_of(engines)}"
     return Flaw(what=f"engine: {shown(written)} is not known", fix=fix, line=line, column=column)
+
+
+def _meant(word: str, engines: Mapping[str, EngineTraits]) -> str:
+    """Return a question about the engine that was probably meant, "" where there is none."""
+    if meant := suggestion(word, engines):
+        return f"did you mean '{meant}'?"
+    # People name the program that they know, such as vLLM; an engine says which ones it drives.
+    named = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+    driving = [each for each in engines.values() if named.search(each.summary)]
+    return f"did you mean '{driving[0].name}', which {driving[0].summary.rstrip('.')}?" if driving else ""
 
 
 def _source(data: Mapping[str, Any], tree: Tree, traits: EngineTraits) -> Iterator[Flaw]:

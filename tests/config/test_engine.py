@@ -64,6 +64,12 @@ def test_without_any_engine_every_name_is_unknown() -> None:
     assert "engine: 'llama-cpp' is not known" in problems("engine: llama-cpp\nsource: demo:tiny\n", {})
 
 
+def test_a_program_that_an_engine_drives_leads_to_it() -> None:
+    shown = problems("engine: OpenAI API\nsource: x\n")
+    assert "did you mean 'server', which runs any command that serves the OpenAI API?" in shown
+    assert "use one of: " in problems("engine: ${env:KEY}\nsource: x\n")
+
+
 def test_a_source_of_the_wrong_kind_lists_the_right_ones() -> None:
     shown = problems("engine: ollama\nsource: demo:tiny\n")
     assert "source: 'demo:tiny' is of a kind that engine ollama does not take" in shown
