@@ -25,9 +25,13 @@ class Probe:
         path: of the worker's Unix socket.
         hang_deadline_s: how long it may stand still.
         on_hang: called once, on the event loop, with one sentence.
+
+    `memory_bytes` is what the worker said last of memory that the kernel does
+    not count as its own (see workers' Vital).
     """
 
     def __init__(self, path: str, *, hang_deadline_s: float, on_hang: Callable[[str], None]) -> None:
+        self.memory_bytes = 0
         self._path = path
         self._deadline_s = hang_deadline_s
         self._every_s = min(EVERY_S, hang_deadline_s / 4)
@@ -93,6 +97,8 @@ class Probe:
         if health is None:
             return
         self._silent_s = 0.0
+        told = health.get("memory_bytes")
+        self.memory_bytes = told if isinstance(told, int) else 0
         age_ms, steps = health.get("progress_age_ms"), health.get("steps")
         stuck = (
             bool(health.get("active"))

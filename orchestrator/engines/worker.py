@@ -95,6 +95,11 @@ class Worker:
     def pid(self) -> int:
         return self._child.pid if self._child else 0
 
+    @property
+    def device_bytes(self) -> int:
+        """What it takes besides its resident memory: on Apple silicon, where the GPU shares the RAM."""
+        return self._probe.memory_bytes if self._probe else 0
+
     async def start(self) -> Running:
         """Return once it is ready and warm; where that fails or is cancelled, no process is left.
 
@@ -137,7 +142,9 @@ class Worker:
         if self.running is None or self._child is None or self._child.has_ended:
             return None
         memory_bytes = memory_of(self.running.pid)
-        return None if memory_bytes is None else replace(self.running, memory_bytes=memory_bytes)
+        if memory_bytes is None:
+            return None
+        return replace(self.running, memory_bytes=memory_bytes + self.device_bytes)
 
     async def _start(self) -> Running:
         path = await asyncio.to_thread(self._place.path_of, self.spec)
