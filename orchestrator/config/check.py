@@ -45,6 +45,8 @@ def hints(reading: Reading, settings: Settings | None = None) -> tuple[str, ...]
 
 def _of_model(document: Document[ModelSpec], settings: Settings | None) -> Iterator[str]:
     spec, lines = document.value, document.lines
+    if not spec.wanted:
+        return
     if spec.remote and settings is not None and not settings.egress:
         why = "costs money" if spec.paid else "is beyond the machine's own networks"
         yield f"{document.path}: it {why}, and without `egress: true` in {SETTINGS_FILE} it is never asked"

@@ -14,6 +14,8 @@ from orchestrator.config.substitute import Resolved
 from orchestrator.values.engine import EngineTraits
 
 MOST_WORDS: Final = 12
+# A shorter word is found in any sentence.
+SHORTEST_NAME: Final = 3
 # What of a command says where it has to listen.
 LISTENS: Final = ("{port}", "{socket}")
 
@@ -53,7 +55,8 @@ def _meant(word: str, engines: Mapping[str, EngineTraits]) -> str:
         return f"did you mean '{meant}'?"
     # People name the program that they know, such as vLLM; an engine says which ones it drives.
     named = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
-    driving = [each for each in engines.values() if named.search(each.summary)]
+    long_enough = len(word) >= SHORTEST_NAME
+    driving = [each for each in engines.values() if long_enough and named.search(each.summary)]
     return f"did you mean '{driving[0].name}', which {driving[0].summary.rstrip('.')}?" if driving else ""
 
 
