@@ -26,8 +26,8 @@ class Probe:
         hang_deadline_s: how long it may stand still.
         on_hang: called once, on the event loop, with one sentence.
 
-    `memory_bytes` is what the worker said last of memory that the kernel does
-    not count as its own (see workers' Vital).
+    `memory_bytes` is what the worker said last of its own memory (see the
+    workers' Vital); 0 where it leaves that to the kernel.
     """
 
     def __init__(self, path: str, *, hang_deadline_s: float, on_hang: Callable[[str], None]) -> None:

@@ -97,7 +97,7 @@ class Worker:
 
     @property
     def device_bytes(self) -> int:
-        """What it takes besides its resident memory: on Apple silicon, where the GPU shares the RAM."""
+        """What Metal's own counters say it takes, where it has them; the kernel's figure may leave that out."""
         return self._probe.memory_bytes if self._probe else 0
 
     async def start(self) -> Running:
@@ -144,7 +144,7 @@ class Worker:
         memory_bytes = memory_of(self.running.pid)
         if memory_bytes is None:
             return None
-        return replace(self.running, memory_bytes=memory_bytes + self.device_bytes)
+        return replace(self.running, memory_bytes=max(memory_bytes, self.device_bytes))
 
     async def _start(self) -> Running:
         path = await asyncio.to_thread(self._place.path_of, self.spec)

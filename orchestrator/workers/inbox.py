@@ -12,8 +12,8 @@ from orchestrator.workers.work import Work
 class Vital:
     """`progress_age_ms` is the time since the last step or idle moment: a stuck decode lets it grow.
 
-    `memory_bytes` is what an accelerator's own counters say of this process and its resident memory does
-    not show; 0 where there is no such memory.
+    `memory_bytes` is what Metal's own counters say of this process, which its resident memory does not show;
+    0 elsewhere.
     """
 
     active: int

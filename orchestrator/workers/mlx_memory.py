@@ -15,6 +15,13 @@ STEP_TOKENS: Final = 512
 PROMPTS_AT_ONCE: Final = 4
 # A KV cache grows by so many tokens at a time, and is filled up to the longest one of a batch.
 _CELLS: Final = 256
+# A worker without a model: Python, mlx, mlx-lm and what that imports. 103 MB were measured on Linux, with a
+# shipped model and all pages counted in full. With Metal a guess.
+BASE_BYTES: Final = (256 if sys.platform == "darwin" else 112) * MIB
+# How many bytes a byte of tokenizer.json takes: once it is read, and while transformers reads it. Measured
+# with a vocabulary of 150,000 tokens (6 MB): 9 and 34.
+_VOCABULARY_STAYS: Final = 10
+_VOCABULARY_READS: Final = 38
 # What mlx may keep of the buffers that it has freed. On a CPU its own default; with Metal, where making a
 # buffer costs more, a guess.
 BUFFERS_BYTES: Final = 256 * MIB if sys.platform == "darwin" else 32 * MIB
@@ -67,7 +74,7 @@ def work_bytes(folder: MlxFolder, *, context: int, parallel: int) -> int:
     scores = 0 if sys.platform == "darwin" else 2 * STEP_TOKENS * heads * (context + _CELLS) * 4
     choice = 6 * parallel * vocabulary * 4
     layers = max(_number(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers"), 1)
-    moved = 2 * parallel * slot_bytes(folder, context) // layers
+    moved = 3 * parallel * slot_bytes(folder, context) // layers
     return max(forward, scores) + choice + moved
 
 
@@ -80,3 +87,26 @@ def _number(config: Mapping[str, Any], *names: str, default: int = 0) -> int:
         if isinstance(found, int) and not isinstance(found, bool):
             return found
     return default
+
+
+def peak_bytes(folder: MlxFolder, *, context: int, parallel: int) -> int:
+    """Return an upper bound of what a worker comes to take, from its start to its last request.
+
+    Either reading the vocabulary is its widest moment, or all places are filled to the end of the context,
+    with as much kept for later as one more of them.
+    """
+    vocabulary = _size(folder, "tokenizer.json") + _size(folder, "tokenizer.model")
+    serving = (
+        BASE_BYTES
+        + _VOCABULARY_STAYS * vocabulary
+        + folder.weights_bytes
+        + (parallel + 1) * slot_bytes(folder, context)
+        + work_bytes(folder, context=context, parallel=parallel)
+        + BUFFERS_BYTES
+    )
+    return max(serving, BASE_BYTES + _VOCABULARY_READS * vocabulary)
+
+
+def _size(folder: MlxFolder, name: str) -> int:
+    path = folder.path / name
+    return path.stat().st_size if path.exists() else 0
