@@ -186,7 +186,8 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
     ends.callback(history.close, CLOSE_HISTORY_S)
     recent = RecentEvents()
     remember = _rememberer(history, recent)
-    engines = kinds.build_all(_premises(place))
+    premises = _premises(place)
+    engines = kinds.build_all(premises)
     ends.callback(store.forget_replicas)
     for engine in engines.values():
         ends.push_async_callback(engine.close)
@@ -229,6 +230,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         address=_url(public),
         config_folder=place.config,
         state_folder=place.state,
+        premises=premises,
     )
     gateway = build(settings, loop.leases, history, lambda: readiness(loop.leases.table))
     ends.push_async_callback(gateway.close)

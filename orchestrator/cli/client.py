@@ -14,6 +14,9 @@ from orchestrator.errors import DaemonUnreachable, OrchestratorError, RequestErr
 
 # The daemon answers from memory; a guess of what a very busy machine may need.
 DEADLINE_S: Final = 10.0
+# What a plan may take besides: new models' memory is estimated for it, each in a process of its own.
+PLAN_S: Final = 110.0
+EXAMINATION_S: Final = 110.0
 CHUNK_BYTES: Final = 1 << 16
 START: Final = "start it with: orchestrator run"
 
@@ -36,8 +39,11 @@ class Admin:
         return cast("wire.Reloaded", answer)
 
     def plan(self, folder: Path | None) -> wire.Plan:
-        answer = self._call("POST", "/v1/plan", {"folder": str(folder) if folder else None})
+        answer = self._call("POST", "/v1/plan", {"folder": str(folder) if folder else None}, extra_s=PLAN_S)
         return cast("wire.Plan", answer)
+
+    def doctor(self) -> wire.Findings:
+        return cast("wire.Findings", self._call("GET", "/v1/doctor", extra_s=EXAMINATION_S))
 
     def publish_history(self) -> wire.Published:
         return cast("wire.Published", self._call("POST", "/v1/history/publish", {}))

@@ -43,6 +43,22 @@ def describe(commands: "Commands[Parser]") -> None:
     which_daemon(parser)
 
 
+def doctor(commands: "Commands[Parser]") -> None:
+    """Declare `doctor`."""
+    parser = command(
+        commands,
+        "doctor",
+        "look at engines, accelerators, memory, disks and versions",
+        "What is missing comes with the command that mends it. Without a daemon it looks for itself.\n"
+        "Nothing here is an error of the daemon: only models that need what is missing are held up by it.",
+        "orchestrator doctor",
+        "orchestrator doctor --json | jq '.[\"this machine\"]'",
+    )
+    as_json(parser)
+    parser.add_argument("--check", action="store_true", help="exit with 4 where something is missing")
+    which_daemon(parser)
+
+
 def reload(commands: "Commands[Parser]") -> None:
     """Declare `reload`."""
     parser = command(

@@ -20,6 +20,7 @@ MODULES: Final = {
     "plan": "orchestrator.cli.plan",
     "status": "orchestrator.cli.status",
     "describe": "orchestrator.cli.describe",
+    "doctor": "orchestrator.cli.doctor",
     "reload": "orchestrator.cli.reload",
     "chat": "orchestrator.cli.chat",
     "sql": "orchestrator.cli.sql",

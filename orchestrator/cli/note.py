@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.cli import wire, words
+from orchestrator.cli.show_memory import fetching
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.spec import ModelState
 
@@ -17,6 +18,10 @@ ALARMING: Final = {
     ConditionType.PROGRESSING: "cyan",
     ConditionType.DEGRADED: "yellow",
 }
+
+
+# The reason of Ready for a model that is loaded when a request asks for it.
+ON_DEMAND: Final = "OnDemand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,12 @@ def holds(model: wire.Model, kind: ConditionType) -> bool:
     return found is not None and found["status"] == Truth.TRUE
 
 
+def rests(model: wire.Model) -> bool:
+    """Return whether the model is unloaded because nobody asks for it, and would be loaded then."""
+    ready = condition(model, ConditionType.READY)
+    return ready is not None and ready["reason"] == ON_DEMAND
+
+
 def wanted(model: wire.Model) -> bool:
     """Return whether the model's file asks for it to be served."""
     return model["state"] in SERVED
@@ -48,6 +59,8 @@ def as_asked(model: wire.Model) -> bool:
     if not wanted(model):
         return not model["replicas"]
     serving = model["serving"]
+    if rests(model):
+        return True
     return (
         holds(model, ConditionType.READY) and serving is not None and serving["revision"] == model["desired"]
     )
@@ -72,7 +85,17 @@ def note(model: wire.Model, problems: Iterable[wire.Problem], now: datetime) -> 
     revision that will not load; then what is under way; then what is merely
     worth knowing.
     """
-    return _of_file(model, problems) or _of_desired(model, now) or _of_conditions(model) or _of_state(model)
+    return (
+        _of_file(model, problems)
+        or _of_fetch(model)
+        or _of_desired(model, now)
+        or _of_conditions(model)
+        or _of_state(model)
+    )
+
+
+def _of_fetch(model: wire.Model) -> Note | None:
+    return Note(fetching(model["fetch"]), "cyan") if model["fetch"] else None
 
 
 def _of_file(model: wire.Model, problems: Iterable[wire.Problem]) -> Note | None:
@@ -101,10 +124,25 @@ def _of_conditions(model: wire.Model) -> Note | None:
         found = condition(model, kind)
         if found is not None and found["status"] == Truth.TRUE:
             return Note(found["message"], style)
+    drifted = condition(model, ConditionType.DRIFTED)
+    if drifted is not None and drifted["status"] == Truth.TRUE:
+        return Note(drifted["message"], "yellow")
+    if rests(model):
+        return Note(f"on demand{_cost(model)}", "dim")
     ready = condition(model, ConditionType.READY)
     if not wanted(model) or (ready is not None and ready["status"] == Truth.TRUE):
         return None
     return Note(ready["message"] if ready else "nothing is known of it yet", "red")
+
+
+def _cost(model: wire.Model) -> str:
+    """Return what loading the model is known to take."""
+    takes = model["takes"]
+    if takes is None:
+        return ""
+    size = sum(takes["need"].values())
+    said = f": takes {words.size(size)}" if size else ""
+    return said + (f", loads in {words.span(takes['load_s'])}" if takes["load_s"] is not None else "")
 
 
 def _of_state(model: wire.Model) -> Note:

@@ -24,6 +24,7 @@ COMMANDS: Final[tuple[Callable[["Commands[Parser]"], None], ...]] = (
     commands_of_files.plan,
     commands_of_daemon.status,
     commands_of_daemon.describe,
+    commands_of_daemon.doctor,
     commands_of_daemon.reload,
     commands_of_daemon.chat,
     commands_of_daemon.sql,

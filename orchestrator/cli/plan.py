@@ -1,6 +1,7 @@
 """`plan`: what the files would change, from the function that the daemon itself decides with."""
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from orchestrator.cli.places import admin, configuration, state
 from orchestrator.cli.show_plan import is_empty, plan_lines
 from orchestrator.cli.terminal import terminal
 from orchestrator.errors import DaemonUnreachable
+from orchestrator.values.settings import Settings
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -36,9 +38,15 @@ def _plan(args: argparse.Namespace) -> wire.Plan:
     except DaemonUnreachable:
         if args.socket:  # a daemon was named: an answer about another one would mislead
             raise
-    from orchestrator.control.preview import offline  # noqa: PLC0415 (heavy, and only without a daemon)
+    # Heavy, and only without a daemon.
+    from orchestrator.cli.premises import premises  # noqa: PLC0415 (see above)
+    from orchestrator.config.decode import Surroundings  # noqa: PLC0415 (see above)
+    from orchestrator.config.settings import read_settings  # noqa: PLC0415 (see above)
+    from orchestrator.control.preview import offline  # noqa: PLC0415 (see above)
 
     note = terminal(sys.stderr)
     note.line("no daemon is running: this is what one would do when it starts", "dim")
     folder = folder or configuration(args.config)
-    return cast("wire.Plan", offline(folder, state(args), os.environ))
+    settings = read_settings(Surroundings(folder=folder, env=os.environ)).value or Settings()
+    place = premises(settings, state(args))
+    return cast("wire.Plan", asyncio.run(offline(place, folder, state(args))))

@@ -5,6 +5,7 @@ from typing import Final
 
 from orchestrator.cli import wire, words
 from orchestrator.cli.problems import problem_lines
+from orchestrator.cli.show_memory import budget_lines, course
 from orchestrator.cli.terminal import Terminal
 
 # The classes of a change: its mark (after Terraform's), and what it costs.
@@ -30,7 +31,7 @@ def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
     if plan["problems"]:
         heading = f"{words.count(len(plan['problems']), 'problem')}; what was accepted last counts instead"
         lines += [terminal.paint(heading, "bold red"), *problem_lines(plan["problems"], terminal), ""]
-    failed = _failed(plan["failed"], terminal)
+    failed = [*_failed(plan["failed"], terminal), *_unfit(plan["unfit"], terminal)]
     if is_empty(plan):
         nothing = NO_CHANGES if failed else NOTHING
         return [*lines, NOTHING_ELSE if plan["problems"] else nothing, *failed]
@@ -41,7 +42,10 @@ def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
         lines += [_change(change, width, terminal) for change in group]
         lines.append("")
     if plan["steps"]:
-        lines += [terminal.paint("steps", "bold"), *_steps(plan["steps"], terminal), ""]
+        lines += [terminal.paint("steps", "bold"), *_steps(plan["steps"], terminal)]
+        lines += [*_outages(plan["steps"], terminal), ""]
+        if plan["memory"]:
+            lines += [*budget_lines(plan["memory"], terminal), ""]
     return [*lines, _summary(plan), *failed]
 
 
@@ -65,16 +69,50 @@ def _where(change: wire.Change) -> str:
 
 
 def _steps(steps: list[wire.Step], terminal: Terminal) -> list[str]:
-    heads = []
+    """Return a line per step: what, the memory before, at the peak and after it, how long, and why."""
+    digits = len(str(len(steps)))
+    rows = []
     for number, step in enumerate(steps, start=1):
         replica = f" on {step['replica']}" if step["replica"] else ""
         what = f"{step['model']} @ {words.revision(step['revision'])}{replica}"
-        heads.append(f"  {number:>{len(str(len(steps)))}}. {step['action']:<6} {what}")
-    width = max(len(head) for head in heads)
+        rows.append(
+            (
+                f"  {number:>{digits}}. {step['action']:<6} {what}",
+                course(step["memory"], terminal),
+                f"about {words.span(step['takes_s'])}" if step["takes_s"] is not None else "",
+                step["why"],
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
-        f"{head:<{width}}  {terminal.paint(step['why'], 'dim')}"
-        for head, step in zip(heads, steps, strict=True)
+        "  ".join(
+            [
+                *(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False) if width),
+                terminal.paint(row[3], "dim"),
+            ]
+        )
+        for row in rows
     ]
+
+
+def _outages(steps: list[wire.Step], terminal: Terminal) -> list[str]:
+    """Return for how long which model answers nobody, because its two revisions do not fit together."""
+    lines = []
+    for step in steps:
+        if step["interrupts"]:
+            known = step["unavailable_s"]
+            span = f"about {words.span(known)}" if known is not None else "as long as it loads"
+            said = f"  ! {step['model']} is unavailable for {span}; its requests wait"
+            lines.append(terminal.paint(said, "yellow"))
+    return lines
+
+
+def _unfit(unfit: list[wire.Unfit], terminal: Terminal) -> list[str]:
+    """Return the models that can never be loaded as the files stand."""
+    lines = []
+    for item in unfit:
+        lines += [terminal.paint(f"{item['model']}: {item['why']}", "red"), f"  fix: {item['fix']}"]
+    return lines
 
 
 def _failed(failed: list[wire.Failed], terminal: Terminal) -> list[str]:

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.cli import wire, words
-from orchestrator.cli.note import condition, holds, note, wanted
+from orchestrator.cli.note import condition, holds, note, rests, wanted
 from orchestrator.cli.problems import problem_lines
+from orchestrator.cli.show_memory import budget_lines
 from orchestrator.cli.table import Cell, Column, render
 from orchestrator.cli.terminal import Terminal
 from orchestrator.values.condition import ConditionType, Truth
@@ -78,7 +79,12 @@ def _header(status: wire.Status, terminal: Terminal, now: datetime) -> list[str]
     history, *rest = _history(status["history"])
     style = "" if status["history"]["ok"] else "red"
     second = [f"files in {status['config_folder']}", terminal.paint(history, style)]
-    told = [dot.join(first), dot.join(second), *(terminal.paint(line, style) for line in rest)]
+    told = [
+        dot.join(first),
+        *budget_lines(status["memory"], terminal),
+        dot.join(second),
+        *(terminal.paint(line, style) for line in rest),
+    ]
     if not status["state"]["ok"]:
         error = status["state"]["error"] or "no reason given"
         told += [
@@ -113,10 +119,14 @@ def _row(model: wire.Model) -> list[Cell]:
 def _ready(model: wire.Model) -> Cell:
     if not wanted(model):
         return Cell("-", "dim")
+    if model["fetch"]:
+        return Cell("fetching", "yellow")
     ready = condition(model, ConditionType.READY)
     if ready is None or ready["status"] == Truth.UNKNOWN:
         return Cell("?", "yellow")
-    return Cell("yes", "green") if ready["status"] == Truth.TRUE else Cell("no", "red")
+    if ready["status"] == Truth.TRUE:
+        return Cell("yes", "green")
+    return Cell("on demand", "dim") if rests(model) else Cell("no", "red")
 
 
 def _revision(model: wire.Model) -> str:

@@ -58,9 +58,39 @@ class Replica(TypedDict):
     phase: str
     pid: int | None
     memory_bytes: int
+    gpu_bytes: dict[str, int]
     leases: int
     since: str
     why: str
+
+
+class Takes(TypedDict):
+    """What a launch takes: bytes by pool; `load_s` None before the first load."""
+
+    need: dict[str, int]
+    estimated: dict[str, int]
+    measured: dict[str, int]
+    load_s: float | None
+    engine_version: str
+
+
+class Fetch(TypedDict):
+    doing: str
+    done_bytes: int
+    total_bytes: int
+    bytes_per_s: int
+    left_s: float | None
+
+
+class Pool(TypedDict):
+    """`room_bytes` is what all replicas may take, `charged_bytes` what they are charged."""
+
+    total_bytes: int
+    reserve_bytes: int
+    outside_bytes: int
+    limit_bytes: int | None
+    room_bytes: int
+    charged_bytes: int
 
 
 class Model(TypedDict):
@@ -69,6 +99,7 @@ class Model(TypedDict):
     engine: str
     source: str
     state: str
+    load: str
     generation: int
     desired: str | None
     attempted: str | None
@@ -77,6 +108,9 @@ class Model(TypedDict):
     serving: Serving | None
     conditions: list[Condition]
     replicas: list[Replica]
+    takes: Takes | None
+    fetch: Fetch | None
+    waiting: int
 
 
 class Event(TypedDict):
@@ -100,6 +134,8 @@ class Policy(TypedDict):
     default: bool
     otherwise: list[str]
     fallback: list[str]
+    rules: int
+    tiers: list[str]
     path: str
 
 
@@ -120,6 +156,7 @@ class Status(TypedDict):
     held: list[Held]
     state: StoreState
     history: History
+    memory: dict[str, Pool]
     models: list[Model]
     policies: list[Policy]
 
@@ -155,12 +192,30 @@ Change = TypedDict(
 )
 
 
+class StepMemory(TypedDict):
+    """What all replicas are charged, in bytes by pool."""
+
+    before: dict[str, int]
+    peak: dict[str, int]
+    after: dict[str, int]
+
+
 class Step(TypedDict):
     action: str
     model: str
     revision: str
     replica: str | None
     why: str
+    memory: StepMemory
+    takes_s: float | None
+    interrupts: bool
+    unavailable_s: float | None
+
+
+class Unfit(TypedDict):
+    model: str
+    why: str
+    fix: str
 
 
 class Failed(TypedDict):
@@ -178,6 +233,8 @@ class Plan(TypedDict):
     steps: list[Step]
     failed: list[Failed]
     problems: list[Problem]
+    memory: dict[str, Pool]
+    unfit: list[Unfit]
 
 
 class Published(TypedDict):
@@ -188,3 +245,13 @@ class Published(TypedDict):
 
 class Confirmed(TypedDict):
     confirmed: list[str]
+
+
+class Finding(TypedDict):
+    what: str
+    ok: bool
+    found: str
+    fix: str
+
+
+Findings = dict[str, list[Finding]]

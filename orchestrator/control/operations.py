@@ -13,9 +13,11 @@ from typing import Any, Final
 from orchestrator import clock
 from orchestrator.config.follow import Follower
 from orchestrator.control import report
+from orchestrator.control.findings import examine
 from orchestrator.control.loop import Loop
 from orchestrator.control.preview import planned
 from orchestrator.decide.diff import changes
+from orchestrator.engines.base import Premises
 from orchestrator.errors import ModelUnknown, StateError
 from orchestrator.history.writer import HistoryWriter
 from orchestrator.values.catalog import Catalog
@@ -42,6 +44,7 @@ class Facts:
     address: str
     config_folder: Path
     state_folder: Path
+    premises: Premises
 
 
 class RecentEvents:
@@ -175,9 +178,7 @@ class Operations:
 
     async def doctor(self) -> Json:
         """Return what every engine and the machine say of themselves."""
-        engines = self._loop.engines
-        found = {name: await engine.diagnose() for name, engine in sorted(engines.items())}
-        return report.findings(found)
+        return await examine(self._facts.premises, self._facts.state_folder, self._loop.engines)
 
     async def publish(self) -> Json:
         """Bring the published copy of the history up to date."""

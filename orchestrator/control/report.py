@@ -10,7 +10,6 @@ from orchestrator.decide.budget import charged, need
 from orchestrator.decide.diff import Change, model_fields
 from orchestrator.decide.preview import Step
 from orchestrator.decide.serving import serving
-from orchestrator.engines.base import Finding
 from orchestrator.values.catalog import Held, Problem
 from orchestrator.values.demand import Demand
 from orchestrator.values.fact import LifecycleFact
@@ -192,14 +191,6 @@ def step(item: Step) -> Json:
         "takes_s": item.takes_s,
         "interrupts": item.interrupts,
         "unavailable_s": item.unavailable_s,
-    }
-
-
-def findings(found: Mapping[str, Sequence[Finding]]) -> Json:
-    """Return what was found, by the engine or the part of the machine that it is about."""
-    return {
-        about: [{f.name: getattr(finding, f.name) for f in fields(Finding)} for finding in each]
-        for about, each in found.items()
     }
 
 

@@ -133,12 +133,16 @@ def admin_app(operations: Operations) -> App:
     return app
 
 
-async def _answer(operations: Operations, method: str, path: str, body: Json) -> Json:
+async def _answer(  # noqa: PLR0911 (one line per verb)
+    operations: Operations, method: str, path: str, body: Json
+) -> Json:
     match method, path.strip("/").split("/"):
         case "GET", ["v1", "status"]:
             return await operations.status()
         case "GET", ["v1", "models", name]:
             return await operations.describe(name)
+        case "GET", ["v1", "doctor"]:
+            return await operations.doctor()
         case "POST", ["v1", "reload"]:
             return await operations.reload(_seconds(body, "wait_s"))
         case "POST", ["v1", "plan"]:

@@ -1,0 +1,23 @@
+"""`doctor` as text: a section per engine and for the machine, a mark and a line per finding."""
+
+from orchestrator.cli import wire, words
+from orchestrator.cli.terminal import Terminal
+
+
+def doctor_lines(found: wire.Findings, terminal: Terminal) -> list[str]:
+    """Return everything, what is missing with the command that mends it."""
+    lines: list[str] = []
+    missing = 0
+    for about, findings in found.items():
+        lines.append(terminal.paint(about, "bold"))
+        width = max((len(finding["what"]) for finding in findings), default=0)
+        for finding in findings:
+            mark = terminal.paint("ok", "green") if finding["ok"] else terminal.paint("--", "yellow")
+            lines.append(f"  {mark}  {finding['what']:<{width}}  {finding['found']}".rstrip())
+            if finding["fix"]:
+                lines.append(f"      {'':<{width}}  {terminal.paint('fix:', 'green')} {finding['fix']}")
+            missing += not finding["ok"]
+        lines.append("")
+    if not missing:
+        return [*lines, "Everything is there."]
+    return [*lines, f"{words.count(missing, 'thing')} missing; only models that need one are held up by it."]
