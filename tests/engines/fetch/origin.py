@@ -76,7 +76,8 @@ class Origin:
     """One server on loopback.
 
     `pace_s` is waited after each `chunk_bytes`. `breaks_after` ends each body early, after so many bytes.
-    `stalls_after` lets it stand still there. `ranges` False ignores what part was asked for.
+    `stalls_after` lets it stand still there. `ranges` False ignores what part was asked for, `lists_digests`
+    False tells only names, as mirrors do.
     """
 
     def __init__(self, certificate: str | None = None) -> None:
@@ -88,6 +89,7 @@ class Origin:
         self.breaks_after: int | None = None
         self.stalls_after: int | None = None
         self.ranges = True
+        self.lists_digests = True
         self.asked: list[Asked] = []
         self.sent_bytes = 0
         self.instead: Callable[[Asked], Answer | None] = lambda _: None
@@ -155,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._resolve(asked, path)
 
+    do_HEAD = do_GET  # noqa: N815 (the class's own name)
+
     def _listing(self, asked: Asked, path: str) -> Answer:
         name, _, revision = path.partition("/revision/")
         repository = self.of.repositories.get(name)
@@ -164,10 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
         files = repository.at(unquote(revision) or "main")
         if files is None:
             return Answer(status=404, headers={"X-Error-Code": "RevisionNotFound"}, body=b"{}")
-        siblings = [
-            {"rfilename": file, "size": len(content), "blobId": git_sha1(content)} | _large(file, content)
-            for file, content in files.items()
-        ]
+        siblings: list[dict[str, object]] = [{"rfilename": file} for file in files]
+        if self.of.lists_digests:
+            siblings = [_listed(file, content) for file, content in files.items()]
         body = {"id": name, "modelId": name, "sha": commit_of(files), "siblings": siblings}
         return Answer(headers={"Content-Type": "application/json"}, body=json.dumps(body).encode())
 
@@ -192,13 +195,13 @@ class _Handler(BaseHTTPRequestHandler):
             moved = {"Location": location, "X-Repo-Commit": commit_of(files)}
             self._send(Answer(status=302, headers=moved | linked))
         else:
-            self._send_file(asked, content)
+            self._send_file(asked, content, tag=git_sha1(content))
 
-    def _send_file(self, asked: Asked, content: bytes | None) -> None:
+    def _send_file(self, asked: Asked, content: bytes | None, tag: str = "") -> None:
         if content is None:
             self._send(Answer(status=404))
             return
-        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        tag = f'"{tag or hashlib.sha256(content).hexdigest()[:16]}"'
         first = asked.first if self.of.ranges and asked.headers.get("if-range", tag) == tag else 0
         found = _RANGE.fullmatch(asked.headers.get("range", ""))
         last = min(int(found[2] or len(content)), len(content) - 1) if found else len(content) - 1
@@ -212,7 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", tag)
         self.send_header("Content-Length", str((last if partial else len(content) - 1) - first + 1))
         self.end_headers()
-        self._pour(content[first : last + 1] if partial else content)
+        if self.command != "HEAD":
+            self._pour(content[first : last + 1] if partial else content)
 
     def _pour(self, body: bytes) -> None:
         size = self.of.chunk_bytes
@@ -253,10 +257,12 @@ def _refused(repository: Repository | None, asked: Asked) -> Answer | None:
     return None
 
 
-def _large(file: str, content: bytes) -> dict[str, object]:
-    if not file.endswith(LARGE):
-        return {}
-    return {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+def _listed(file: str, content: bytes) -> dict[str, object]:
+    listed: dict[str, object] = {"rfilename": file, "size": len(content), "blobId": git_sha1(content)}
+    if file.endswith(LARGE):
+        digest = hashlib.sha256(content).hexdigest()
+        listed["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
+    return listed
 
 
 def git_sha1(content: bytes) -> str:

@@ -264,3 +264,16 @@ async def test_a_path_that_leads_elsewhere_is_no_file(
     origin.repositories["org/one"] = Repository(files={"../../../evil.gguf": gguf()})
     with pytest.raises(SourceNotFound, match="has no model in GGUF format"):
         await library(runtime, settings=settings).ensure(hub("org/one"), Arrivals())
+
+
+async def test_a_mirror_that_lists_only_names_is_asked_file_by_file(
+    origin: Origin, elsewhere: Origin, settings: Settings, runtime: Path
+) -> None:
+    origin.elsewhere = elsewhere
+    files = {"config.json": CONFIG, "model.safetensors": gguf()}
+    origin.repositories["org/mlx"] = Repository(files=files)
+    whole = await library(runtime / "a", form="mlx", settings=settings).ensure(hub("org/mlx"), Arrivals())
+    origin.lists_digests = False
+    books = library(runtime / "b", form="mlx", settings=settings)
+    assert await books.ensure(hub("org/mlx"), Arrivals()) == whole
+    assert {path.name: path.read_bytes() for path in books.path_of(hub("org/mlx")).iterdir()} == files
