@@ -79,6 +79,12 @@ def _pinned(order: Order) -> Item:
             "a source on the web needs its SHA-256",
             fix="write @sha256:DIGEST behind the address",
         )
+    if urlsplit(order.location).scheme != "https":
+        raise Trouble(
+            TroubleKind.NOT_ALLOWED,
+            "only addresses that begin with https: are fetched from",
+            fix="use https:",
+        )
     name = PurePosixPath(unquote(urlsplit(order.location).path)).name.replace("\\", "_")
     name = "model" if name in {"", ".."} else name
     return Item(path=name, digest=f"{SHA256}:{order.sha256.lower()}")
@@ -101,7 +107,7 @@ def _fetch(order: Order, holding: Holding, shelf: Shelf, holdings: Holdings, rep
     missing = [item for item in items if not shelf.is_whole(item.digest)]
     check_room(shelf.cache, sum(max(_left(item, shelf), 0) for item in missing))
     sizes = {item.path: item.size_bytes for item in items}
-    done = {item.path: item.size_bytes for item in items if item not in missing}
+    done = {item.path: item.size_bytes - _left(item, shelf) for item in items}
     with make_client(order.stall_s) as client:
         for item in missing:
 

@@ -23,6 +23,8 @@ WINDOW_BYTES: Final = 16 << 30
 BREAKS: Final = 3
 PAUSE_S: Final = 0.5
 POLL_S: Final = 0.1
+# How long another process may stand still: it may be reading a large file again, on a slow disk. A guess.
+OTHERS_S: Final = 900.0
 
 # What is being done, how many bytes of the file are here, and how many it has (0: not known).
 Say = Callable[[str, int, int], None]
@@ -48,6 +50,7 @@ def have(item: Item, place: Place, client: httpx2.Client, shelf: Shelf, say: Say
     Raises:
         Trouble: it cannot be had.
     """
+    waiting = _Waiting()
     while not shelf.is_whole(item.digest):
         with shelf.locked(item.digest) as mine:
             if mine:
@@ -55,8 +58,29 @@ def have(item: Item, place: Place, client: httpx2.Client, shelf: Shelf, say: Say
                     _fetch(item, place, client, shelf, say)
                 return
         with suppress(FileNotFoundError):
-            say("downloading", shelf.partial(item.digest).stat().st_size, item.size_bytes)
+            here = shelf.partial(item.digest).stat().st_size
+            say("downloading", here, item.size_bytes)
+            waiting.check(here, place.what)
         time.sleep(POLL_S)
+
+
+class _Waiting:
+    """The patience with another process that holds the lock."""
+
+    def __init__(self) -> None:
+        self._here = -1
+        self._since_s = time.monotonic()
+
+    def check(self, here: int, what: str) -> None:
+        """Raise Trouble where it has not got on for long."""
+        if here != self._here:
+            self._here, self._since_s = here, time.monotonic()
+        elif time.monotonic() - self._since_s > OTHERS_S:
+            raise Trouble(
+                TroubleKind.UNREACHABLE,
+                f"{what} is being fetched by another process, which has stood still for {OTHERS_S:.0f} s",
+                fix="look for a process `orchestrator.workers.fetch` that hangs, and end it",
+            )
 
 
 def _is_good(item: Item, shelf: Shelf, say: Say) -> bool:

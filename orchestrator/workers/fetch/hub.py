@@ -5,6 +5,7 @@ The library lists, authenticates and names what goes wrong. The bytes are fetche
 process, and its second way (Xet) begins by cutting the file to nothing.
 """
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -27,6 +28,8 @@ from orchestrator.workers.fetch.download import Place
 from orchestrator.workers.fetch.net import Broken, overloaded, readable, refusal
 from orchestrator.workers.fetch.order import GIT_SHA1, SHA256, Item, Order, check_path
 
+# An ETag of the hub is a digest; its length says which.
+_BY_LENGTH: Final = {64: SHA256, 40: GIT_SHA1}
 NETWORK_FIX: Final = "check the network, and hf_endpoint in the settings file"
 
 
@@ -44,6 +47,13 @@ def look_up(order: Order) -> tuple[str, tuple[Item, ...]]:
             found = api.model_info(
                 repository, revision=revision or None, files_metadata=True, timeout=order.stall_s
             )
+            commit = found.sha or revision
+            files = [
+                _item(each.rfilename, each.size, each.blob_id, each.lfs) for each in found.siblings or ()
+            ]
+            there = [item for item in files if item is not None]
+            chosen = choose(there, wanted, form=order.form, repository=repository)
+            return commit, tuple(_with_digest(api, item, order, commit) for item in chosen)
     except Broken as broken:
         raise Trouble(TroubleKind.UNREACHABLE, f"{repository}: {broken}", fix=NETWORK_FIX) from None
     except OfflineModeIsEnabled:
@@ -62,16 +72,11 @@ def look_up(order: Order) -> tuple[str, tuple[Item, ...]]:
         raise Trouble(
             TroubleKind.UNREACHABLE, f"{host} answers, but not as the hub does", fix=NETWORK_FIX
         ) from None
-    files = [_item(each.rfilename, each.size, each.blob_id, each.lfs) for each in found.siblings or ()]
-    chosen = choose(
-        [item for item in files if item is not None], wanted, form=order.form, repository=repository
-    )
-    return found.sha or revision, chosen
 
 
 def place_of(item: Item, order: Order, commit: str) -> Place:
     """Return where a file of the commit comes from."""
-    repository, _, revision = parts_of(order.location)
+    repository, _, _ = parts_of(order.location)
 
     def refused(response: httpx2.Response) -> Trouble:
         if response.headers.get("x-error-code") == "GatedRepo":
@@ -79,8 +84,7 @@ def place_of(item: Item, order: Order, commit: str) -> Place:
         return refusal(response, what=f"{item.path} of {repository}")
 
     return Place(
-        url=f"{order.endpoint}/{repository}/resolve/{quote(commit or revision or 'main', safe='')}/"
-        f"{quote(item.remote)}",
+        url=_url(item, order, commit),
         what=f"{item.path} of {repository}",
         headers=build_hf_headers(token=order.token or None),
         refused=refused,
@@ -96,16 +100,34 @@ def parts_of(location: str) -> tuple[str, str, str]:
 
 
 def _item(path: str, size: int | None, blob: str | None, lfs: object) -> Item | None:
-    """Return the file; None for one that has no digest, or whose path leads elsewhere."""
-    sha256 = getattr(lfs, "sha256", None)
-    if not sha256 and not blob:
-        return None
+    """Return the file, its digest "" where the listing has none; None for one whose path leads elsewhere."""
     try:
         check_path(path)
     except ValueError:
         return None
-    digest = f"{SHA256}:{sha256}" if sha256 else f"{GIT_SHA1}:{blob}"
+    sha256 = getattr(lfs, "sha256", None)
+    digest = f"{SHA256}:{sha256}" if sha256 else f"{GIT_SHA1}:{blob}" if blob else ""
     return Item(path=path, digest=digest, size_bytes=size or 0, remote=path)
+
+
+def _with_digest(api: HfApi, item: Item, order: Order, commit: str) -> Item:
+    """Ask for a file's digest by itself: mirrors of the hub list only names."""
+    if item.digest:
+        return item
+    found = api.get_hf_file_metadata(url=_url(item, order, commit), timeout=order.stall_s)
+    kind = _BY_LENGTH.get(len(found.etag or ""))
+    if kind is None:
+        raise Trouble(
+            TroubleKind.CORRUPT,
+            f"{order.endpoint} does not say what digest {item.path} has, so that it cannot be checked",
+            fix="use the hub itself, or https: with @sha256:DIGEST behind the address",
+        )
+    return replace(item, digest=f"{kind}:{found.etag}", size_bytes=found.size or item.size_bytes)
+
+
+def _url(item: Item, order: Order, commit: str) -> str:
+    repository, _, _ = parts_of(order.location)
+    return f"{order.endpoint}/{repository}/resolve/{quote(commit or 'main', safe='')}/{quote(item.remote)}"
 
 
 def _refused(error: HfHubHTTPError, repository: str, revision: str, order: Order) -> Trouble:
