@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from orchestrator.engines.accelerators import NvidiaDriver
 from orchestrator.engines.base import Finding, OnDisk, Premises, Progress
 from orchestrator.engines.crew import Crew
 from orchestrator.engines.library import Library
@@ -22,7 +23,7 @@ from orchestrator.engines.server_tree import end_marked
 from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.errors import EngineError, SourceNotFound
 from orchestrator.values.fleet import Running
-from orchestrator.values.memory import NOTHING, RAM, Pools
+from orchestrator.values.memory import NOTHING, RAM, Pools, added
 from orchestrator.values.spec import ModelSpec, Source
 
 # How long a command has between SIGTERM and SIGKILL, in seconds. A guess: requests have been drained before,
@@ -72,6 +73,7 @@ class ServerEngine:
             terms=terms,
             locate=self._locate,
             crew=self._crew,
+            accelerators=NvidiaDriver(),
             load_deadline_s=settings.load_deadline_s,
             hang_deadline_s=settings.hang_deadline_s,
         )
@@ -139,8 +141,7 @@ class ServerEngine:
     async def held(self) -> Pools:
         """Return what all processes take and would not give back, those of loads under way included."""
         replicas = list(self._roster)
-        held = await asyncio.to_thread(lambda: sum(each.share().held_bytes for each in replicas))
-        return {RAM: held} if held else NOTHING
+        return await asyncio.to_thread(lambda: added(each.held() for each in replicas))
 
     async def reap(self, leftovers: Sequence[Running]) -> None:
         """End the guards of an earlier daemon, which end the rest, and what has lost its guard."""

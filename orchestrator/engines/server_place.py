@@ -59,6 +59,6 @@ class Place:
         )
 
 
-def bearer(api_key: str) -> Mapping[str, str]:
+def bearer(api_key: str) -> dict[str, str]:
     """Return the header that carries a key; none for ""."""
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from orchestrator.engines.accelerators import Accelerators
 from orchestrator.engines.crew import Crew
 from orchestrator.engines.processes import started_at
 from orchestrator.engines.server_attempt import Attempt, Terms, own_socket_of
@@ -13,9 +14,10 @@ from orchestrator.engines.server_command import environment_of, program_of
 from orchestrator.engines.server_front import Front
 from orchestrator.engines.server_health import Outcome, until_hung
 from orchestrator.engines.server_process import PACKAGE
-from orchestrator.engines.server_tree import Share, share_of, tree_of
+from orchestrator.engines.server_tree import tree_of, weight_of_tree
 from orchestrator.errors import LoadFailed, LoadTimedOut, ReplicaDied
 from orchestrator.values.fleet import Running
+from orchestrator.values.memory import RAM, Pools
 from orchestrator.values.spec import ModelSpec
 
 # How many ports are tried where somebody else is quicker.
@@ -32,6 +34,7 @@ class Workshop:
     terms: Terms
     locate: Callable[[ModelSpec], Awaitable[str]]
     crew: Crew
+    accelerators: Accelerators
     load_deadline_s: float
     hang_deadline_s: float
 
@@ -111,12 +114,14 @@ class Served:
         family = tree_of(running.pid)
         if attempt.process.command_pid not in family:
             return None
-        return replace(running, memory_bytes=share_of(family).taken_bytes)
+        weight = weight_of_tree(family, self._shop.accelerators)
+        return replace(running, memory_bytes=weight.ram_bytes, gpu_bytes=weight.gpu_bytes)
 
-    def share(self) -> Share:
-        """Return what its processes take now, whether it is ready or not. Reads tables."""
+    def held(self) -> Pools:
+        """Return what its processes hold now, whether it is ready or not. Reads tables."""
         pid = self.pid
-        return share_of(tree_of(pid) if pid else ())
+        weight = weight_of_tree(tree_of(pid) if pid else (), self._shop.accelerators)
+        return {RAM: weight.own_bytes, **dict(weight.gpu_bytes)}
 
     async def _start(self) -> Running:
         terms = self._shop.terms

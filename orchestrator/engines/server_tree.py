@@ -4,21 +4,14 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
+from orchestrator.engines.accelerators import Accelerators
+from orchestrator.engines.weight import Weight, weigh
 from orchestrator.values.fleet import Running
+from orchestrator.values.memory import added
 from orchestrator.workers.order import MARK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What processes take of the RAM: their share in all, and the part that they would not give back."""
-
-    taken_bytes: int
-    held_bytes: int
 
 
 def tree_of(pid: int) -> frozenset[int]:
@@ -32,37 +25,14 @@ def tree_of(pid: int) -> frozenset[int]:
         return frozenset()
 
 
-def share_of(pids: Iterable[int]) -> Share:
-    """Return what processes take together; what is gone takes nothing.
-
-    On Linux these are proportional set sizes: pages that several of them
-    share count once. Elsewhere they are what each has for itself.
-    """
-    taken = held = 0
-    for pid in pids:
-        with suppress(OSError, psutil.Error):
-            sizes = _rollup(pid)
-            if sizes:
-                taken += sizes["Pss"]
-                held += sizes.get("Pss_Anon", sizes["Pss"]) + sizes.get("Pss_Shmem", 0)
-            else:
-                own = int(psutil.Process(pid).memory_full_info().uss)
-                taken, held = taken + own, held + own
-    return Share(taken_bytes=taken, held_bytes=held)
-
-
-def _rollup(pid: int) -> dict[str, int]:
-    """Return the sums of the kernel's list by name, in bytes; empty where it keeps none."""
-    path = Path(f"/proc/{pid}/smaps_rollup")
-    if not path.exists():
-        return {}
-    sizes: dict[str, int] = {}
-    for line in path.read_text().splitlines()[1:]:
-        name, _, rest = line.partition(":")
-        number, _, unit = rest.strip().partition(" ")
-        if unit == "kB":
-            sizes[name] = int(number) * 1024
-    return sizes
+def weight_of_tree(family: Iterable[int], accelerators: Accelerators) -> Weight:
+    """Return what processes take together; what is gone takes nothing."""
+    weights = weigh(family, accelerators).values()
+    return Weight(
+        ram_bytes=sum(each.ram_bytes for each in weights),
+        own_bytes=sum(each.own_bytes for each in weights),
+        gpu_bytes=tuple(sorted(added(dict(each.gpu_bytes) for each in weights).items())),
+    )
 
 
 def end_marked(leftovers: Iterable[Running], *, own: str) -> None:

@@ -21,12 +21,15 @@ from tests.engines.conformance import Absent
 from tests.engines.real_time import SOON_S, until
 
 STUB = str(Path(__file__).parent / "stub_server.py")
-WORD = "killed"
 
 
 def engine(
-    folder: Path, *, grace_s: float = 5.0, wrong_path_s: float = 20.0, **settings: Any
-) -> ServerEngine:  # noqa: ANN401 (any setting)
+    folder: Path,
+    *,
+    grace_s: float = 5.0,
+    wrong_path_s: float = 20.0,
+    **settings: Any,  # noqa: ANN401 (any setting)
+) -> ServerEngine:
     changed = {"load_deadline_s": SOON_S, **settings}
     premises = Premises(
         runtime=folder / "run",
@@ -44,7 +47,8 @@ def stub(mood: str = "good", *more: str, name: str = "fast", **changes: Any) -> 
 
 
 def served(name: str = "fast", **changes: Any) -> ModelSpec:  # noqa: ANN401 (any field)
-    return spec(name, **({"engine": "server", "context": 128} | changes))
+    fields: dict[str, Any] = {"engine": "server", "context": 128}
+    return spec(name, **(fields | changes))
 
 
 def hidden(path: Path) -> Source:
@@ -92,7 +96,7 @@ async def ask(running: Running, path: str = "/v1/chat/completions", **fields: An
 class ServerRig:
     """The engine with stubs, or with a real server in their place."""
 
-    killed = WORD
+    killed = "killed"
     tells_version = True
 
     def __init__(self, folder: Path, command: tuple[str, ...], **changes: Any) -> None:  # noqa: ANN401 (any field)

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -50,6 +51,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked = True
+        if self.headers["Content-Type"] != "application/json":
+            self.reply(415, {"error": {"message": "not JSON"}})
+            return
         if self.server.names and body["model"] not in self.server.names:
             self.reply(404, {"error": {"message": f"no model {body['model']}", "type": "NotFoundError"}})
         elif self.server.mood == "refuses" or (self.server.mood == "no-chat" and body.get("messages")):
@@ -113,24 +117,17 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, where: Any, family: int, mood: str, names: list[str]) -> None:
+    def __init__(self, where: str | tuple[str, int], family: int, mood: str, names: list[str]) -> None:
         self.address_family = family
         self.mood = mood
         self.names = names
         self.asked = False
         self.streaming = False
-        super().__init__(where, Handler)
+        super().__init__(where, Handler)  # type: ignore[arg-type]  # the address of a Unix socket is a path
 
 
-def main() -> None:  # noqa: C901, PLR0912 (a list of moods)
-    parser = argparse.ArgumentParser()
-    parser.add_argument("mood")
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--socket")
-    parser.add_argument("--names", default="")
-    parser.add_argument("--model", default="")
-    parser.add_argument("--pids")
-    args = parser.parse_args()
+def behave(args: argparse.Namespace) -> list[int]:  # noqa: C901 (a list of moods)
+    """Do what the mood wants before the server starts; return all processes of the command."""
     left = [os.getpid()]
     match args.mood.split(":"):
         case ["never"]:
@@ -163,14 +160,27 @@ def main() -> None:  # noqa: C901, PLR0912 (a list of moods)
                 with open(path, "w") as file:  # noqa: PTH123 (see above)
                     file.write(str(args.port))
                 sys.exit("OSError: [Errno 98] error while attempting to bind: address already in use")
+    return left
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mood")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--socket")
+    parser.add_argument("--names", default="")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--pids")
+    args = parser.parse_args()
+    left = behave(args)
     if args.pids:
         with open(args.pids, "a") as file:  # noqa: PTH123 (see above)
             file.write("".join(f"{pid}\n" for pid in left))
     names = [name for name in args.names.split(",") if name]
     if args.socket:
-        server = Server(args.socket, socketserver.socket.AF_UNIX, args.mood, names)
+        server = Server(args.socket, socket.AF_UNIX, args.mood, names)
     else:
-        server = Server(("127.0.0.1", args.port), socketserver.socket.AF_INET, args.mood, names)
+        server = Server(("127.0.0.1", args.port), socket.AF_INET, args.mood, names)
     server.serve_forever(poll_interval=0.05)
 
 
