@@ -89,6 +89,17 @@ def test_check_reports_every_problem_and_counts_them(shell: Shell) -> None:
     assert done.stdout.endswith("2 problems in 1 of 4 files\n")
 
 
+def test_check_refuses_what_can_never_fit_with_the_figures(shell: Shell) -> None:
+    shell("init", "models")
+    fast = shell.home / "models" / "models.d" / "fast.yaml"
+    fast.write_text("engine: llama-cpp\nsource: demo:tiny\nmemory: 60000GiB\n")
+    done = shell("check", "models")
+    assert done.returncode == 1
+    assert "models.d/fast.yaml:3:1: it needs 60000.0 GiB of memory, and " in done.stdout
+    assert "\n  memory: 60000GiB\n  ^\n  fix: " in done.stdout
+    assert done.stdout.endswith("1 problem in 1 of 4 files\n")
+
+
 def test_check_as_json_holds_the_same_for_programs(shell: Shell) -> None:
     shell("init", "models")
     (shell.home / "models" / "models.d" / "fast.yaml").write_text("engine: llamacpp\nsource: demo:tiny\n")
