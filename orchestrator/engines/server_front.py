@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 import aiohttp
+from yarl import URL
 
 from orchestrator.engines.bridge import Bridge
 from orchestrator.engines.openai_endpoint import Endpoint
@@ -60,7 +61,7 @@ class Front:
         spec = self._spec
         self._session = session = self._place.session(_HEADERS | bearer(spec.api_key))
         name = await self._answering_name(session, names_for(model, listed))
-        self._endpoint = Endpoint(self._place.base, session, spec.sampling.as_request_fields())
+        self._endpoint = Endpoint(URL(self._place.base), session, spec.sampling.as_request_fields())
         upstream = Upstream(spec.name, name, (self._endpoint,), secret=spec.api_key)
         self._bridge = Bridge(self._path, spec.name, upstream.handle)
         await self._bridge.open()
