@@ -52,3 +52,13 @@ def test_a_stored_version_that_cannot_be_resolved_is_left_out(
     assert "models.d/secret.yaml:2:9: cannot read where" in caplog.text
     again = Folder(folder.root, restored)
     assert again.where() == ["models.d/secret.yaml:2:9"]
+
+
+def test_a_stored_version_whose_engine_is_gone_is_left_out(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(folder.models, "remote", "engine: openai\nsource: m\nendpoint: http://10.0.0.7:8000\n")
+    rows = store(folder.scan().catalog)
+    restored = restore(rows, folder.root, {}, engines={"llama-cpp": ENGINES["llama-cpp"]})
+    assert set(restored.models) == {"fast"}
+    assert "models.d/remote.yaml:1:9: engine: 'openai' is not known" in caplog.text

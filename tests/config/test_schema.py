@@ -13,6 +13,7 @@ from orchestrator.config.decode import READ, UNDER, Surroundings
 from orchestrator.config.decode_policy import routing
 from orchestrator.config.decode_settings import settings
 from orchestrator.config.schema import KINDS, published, schema, text
+from orchestrator.decide.diff import CLASS_OF, ChangeClass
 from orchestrator.values.policy import RoutingPolicy
 from orchestrator.values.settings import Settings
 from orchestrator.values.spec import ModelSpec, Prices, Sampling
@@ -99,6 +100,11 @@ def test_every_field_of_the_values_can_be_set() -> None:
     own = {name for name, rule in fields("settings") if not rule.get("properties")}
     assert own == {"listen", *decode_settings.READ, *decode_settings.FOLDERS}
     assert set(decode_settings.WRITTEN_AS) == set(Settings.__dataclass_fields__)
+
+
+def test_what_an_edit_leads_to_is_what_the_plan_says() -> None:
+    said = {name: rule["x-changes"] for name, rule in schema("model")["properties"].items()}
+    assert said == {name: CLASS_OF.get(name, ChangeClass.LIVE) for name in said}
 
 
 def test_the_published_schema_knows_the_engines() -> None:
