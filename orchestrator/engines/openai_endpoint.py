@@ -42,8 +42,8 @@ class Endpoint:
     the only form in which it may be shown.
     """
 
-    def __init__(self, base: str, session: aiohttp.ClientSession, defaults: Mapping[str, float]) -> None:
-        self.base = URL(base)
+    def __init__(self, base: URL, session: aiohttp.ClientSession, defaults: Mapping[str, float]) -> None:
+        self.base = base
         self.place = place_of(self.base)
         self.session = session
         self.quirks = Quirks(defaults)

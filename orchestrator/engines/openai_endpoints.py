@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
+
+from yarl import URL
 
 from orchestrator.engines.egress import ALLOW, Egress
 from orchestrator.engines.openai_endpoint import Endpoint
@@ -21,7 +24,7 @@ class Endpoints:
 
     Raises:
         NotAllowed: they do not, and an endpoint lies beyond, or is paid for.
-        LoadFailed: the key cannot be sent.
+        LoadFailed: the key cannot be sent, or an endpoint is no URL.
     """
 
     def __init__(self, spec: ModelSpec, *, egress: bool) -> None:
@@ -30,13 +33,14 @@ class Endpoints:
             raise NotAllowed(
                 f"its endpoint {what}, and the settings do not allow that", where=spec.name, fix=ALLOW
             )
+        bases = [_base(url, spec.name) for url in spec.endpoints]
         self.spec = spec
         self.secret = spec.api_key.strip()
         # A name that looks near and leads away is refused whatever is allowed: policies take it for local.
         self._guard = Egress(anywhere=egress and spec.remote)
         self._session = self._guard.session(_headers(spec.name, self.secret))
         defaults = spec.sampling.as_request_fields()
-        self.all = tuple(Endpoint(base, self._session, defaults) for base in spec.endpoints)
+        self.all = tuple(Endpoint(base, self._session, defaults) for base in bases)
 
     @property
     def reason(self) -> EngineError | None:
@@ -89,6 +93,14 @@ class Endpoints:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+def _base(url: str, name: str) -> URL:
+    with suppress(ValueError):
+        base = URL(url)
+        if base.scheme in {"http", "https"} and base.host:
+            return base
+    raise LoadFailed("its `endpoint` is not a URL", where=name, fix="write it as http://HOST:PORT/v1")
 
 
 def _headers(name: str, key: str) -> Mapping[str, str]:
