@@ -73,6 +73,8 @@ def test_every_example_is_explained(folder: Path) -> None:
         assert first == f"# yaml-language-server: $schema={up}.schema/{kind}.json", path
         assert second == "#"
         assert third.startswith("# "), path
+        for name in re.findall(r"^[^#\n]*\$\{env:(\w+)\}", path.read_text(), re.MULTILINE):
+            assert f"    export {name}=" in page, path
 
 
 @pytest.mark.parametrize("folder", FAMILIES, ids=lambda folder: folder.name)
