@@ -14,6 +14,7 @@ from orchestrator.engines import sources
 from orchestrator.engines.sources import DEMO_FOLDER, SourceChecks, path_of
 from orchestrator.errors import EngineError, SourceCorrupt, SourceNotFound
 from orchestrator.values.spec import Source
+from orchestrator.workers.fetch.shelf import Seals
 from tests.engines.real_time import REAL_TIME
 
 pytestmark = REAL_TIME
@@ -187,3 +188,26 @@ def _forbidden() -> None:
 
 def _broken_disk(path: Path, source: Source) -> int:
     raise OSError(5, "Input/output error", str(path), None, source.location)
+
+
+async def test_a_digest_is_remembered_beyond_the_daemon_s_end(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(GOOD)
+    digest = hashlib.sha256(GOOD).hexdigest()
+    seals = Seals(tmp_path / "seals")
+    checks = SourceChecks(seals)
+    assert checks.known(path) == ""
+    await checks.check(source_of(path, digest))
+    assert SourceChecks(seals).known(path) == digest
+    path.write_bytes(GOOD[:-1] + b"x")
+    assert SourceChecks(seals).known(path) == ""
+    with pytest.raises(SourceCorrupt):
+        await SourceChecks(seals).check(source_of(path, digest))
+
+
+async def test_what_cannot_be_remembered_is_checked_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(GOOD)
+    (tmp_path / "file").write_bytes(b"")
+    checks = SourceChecks(Seals(tmp_path / "file" / "seals"))
+    await checks.check(source_of(path, hashlib.sha256(GOOD).hexdigest()))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -188,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Answer(status=404, headers={"X-Error-Code": "EntryNotFound"}))
         elif file.endswith(LARGE):
             elsewhere = self.of.elsewhere or self.of
-            digest = hashlib.sha256(content).hexdigest()
+            digest = sha256(content)
             elsewhere.files[digest] = content
             location = f"{elsewhere.url}/files/{digest}?signature=secret"
             linked = {"X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{digest}"'}
@@ -201,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             self._send(Answer(status=404))
             return
-        tag = f'"{tag or hashlib.sha256(content).hexdigest()[:16]}"'
+        tag = f'"{tag or sha256(content)[:16]}"'
         first = asked.first if self.of.ranges and asked.headers.get("if-range", tag) == tag else 0
         found = _RANGE.fullmatch(asked.headers.get("range", ""))
         last = min(int(found[2] or len(content)), len(content) - 1) if found else len(content) - 1
@@ -260,11 +261,17 @@ def _refused(repository: Repository | None, asked: Asked) -> Answer | None:
 def _listed(file: str, content: bytes) -> dict[str, object]:
     listed: dict[str, object] = {"rfilename": file, "size": len(content), "blobId": git_sha1(content)}
     if file.endswith(LARGE):
-        digest = hashlib.sha256(content).hexdigest()
+        digest = sha256(content)
         listed["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
     return listed
 
 
+@lru_cache(maxsize=64)
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@lru_cache(maxsize=64)
 def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
