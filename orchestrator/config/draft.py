@@ -49,6 +49,7 @@ class Draft(Generic[T]):
 class Checked:
     """A text after the checks that all kinds share; `data` is valid where there are no flaws."""
 
+    kind: str
     text: str
     tree: Tree
     resolved: Resolved
@@ -102,10 +103,10 @@ def check(raw: bytes, kind: str, around: Surroundings) -> Checked:
     """Return the text with everything that is wrong with its form, its references and its fields."""
     text, broken = decode_text(raw)
     if broken is not None:
-        return Checked(text=text, tree=Tree(), resolved=Resolved(data=None), flaws=(broken,))
+        return Checked(kind=kind, text=text, tree=Tree(), resolved=Resolved(data=None), flaws=(broken,))
     tree = parse(text)
     if tree.data is None:
-        return Checked(text=text, tree=tree, resolved=Resolved(data=None), flaws=tree.flaws)
+        return Checked(kind=kind, text=text, tree=tree, resolved=Resolved(data=None), flaws=tree.flaws)
     if "${" in text:
         resolved = substitute(tree, folder=around.folder, env=around.env)
     else:
@@ -121,7 +122,7 @@ def check(raw: bytes, kind: str, around: Surroundings) -> Checked:
         # not be resolved stands there as written.
         places = {(flaw.line, flaw.column) for flaw in found}
         found += [flaw for flaw in stage if (flaw.line, flaw.column) not in places]
-    return Checked(text=text, tree=tree, resolved=resolved, flaws=tuple(found))
+    return Checked(kind=kind, text=text, tree=tree, resolved=resolved, flaws=tuple(found))
 
 
 def lines_of(tree: Tree) -> dict[str, int]:
@@ -143,7 +144,7 @@ def _accepted(name: str, path: str, checked: Checked, value: T, meaning: str) ->
 
 
 def _refused(name: str, path: str, checked: Checked, flaws: tuple[Flaw, ...]) -> Draft[Any]:
-    found = problems(path, checked.text, flaws, secret_lines=secret_lines(checked.text))
+    found = problems(path, checked.text, flaws, secret_lines=secret_lines(checked.kind, checked.text))
     return Draft(name=name, path=path, text=checked.text, problems=found, files=checked.resolved.files)
 
 

@@ -33,6 +33,7 @@ HIGHEST_PORT: Final = 65535
 # How alike two words must be to suggest one for the other, and to take one for a slip of the other.
 SUGGEST: Final = 0.6
 SLIP: Final = 0.85
+SHORT: Final = 3
 
 
 class Unreadable(ValueError):
@@ -128,7 +129,9 @@ def base_url(text: str) -> str:
 
 def suggestion(word: str, known: Iterable[str], *, alike: float = SUGGEST) -> str | None:
     """Return the known word that was probably meant; None where there is none."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=alike)
+    # Three letters of which one differs are another word, as `gpu` and `cpu` are.
+    cutoff = alike if len(word) > SHORT else max(alike, SLIP)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from orchestrator.config.flaw import LINE_BREAK, At, Flaw
 from orchestrator.config.notation import suggestion
 from orchestrator.config.read import Data, Tree
-from orchestrator.config.schema import KINDS, schema
+from orchestrator.config.schema import schema
 from orchestrator.config.substitute import Resolved
 
 # Words that say that a secret is near; references are no secrets.
@@ -33,12 +33,13 @@ def misplaced_secrets(kind: str, tree: Tree, resolved: Resolved) -> Iterator[Fla
             yield _flaw(tree, at, what, "put it into `environment`; a path can be written out")
 
 
-def secret_lines(text: str) -> frozenset[int]:
+def secret_lines(kind: str, text: str) -> frozenset[int]:
     """Return the lines on which somebody may have written a secret: such a field, and all below it."""
     secret: set[int] = set()
+    fields = _secret_fields(kind)
     inside = False
     for number, line in enumerate(LINE_BREAK.split(text), start=1):
-        if _may_hold_one(REFERENCE.sub("", line)):
+        if _may_hold_one(REFERENCE.sub("", line), fields):
             inside = True
         elif line[:1].isalpha():
             inside = False
@@ -47,17 +48,17 @@ def secret_lines(text: str) -> frozenset[int]:
     return frozenset(secret)
 
 
-def _may_hold_one(line: str) -> bool:
+def _may_hold_one(line: str, fields: frozenset[str]) -> bool:
     return bool(SENSITIVE.search(line)) or any(
-        suggestion(key.lower(), _secret_fields(), alike=SLIP) for key in KEY.findall(line)
+        suggestion(key.lower(), fields, alike=SLIP) for key in KEY.findall(line)
     )
 
 
 @cache
-def _secret_fields() -> frozenset[str]:
-    """Return the names of all fields that are never shown, of all kinds of files."""
+def _secret_fields(kind: str) -> frozenset[str]:
+    """Return the names of all fields of a kind of file that are never shown."""
     found: set[str] = set()
-    rules = [schema(kind) for kind in KINDS]
+    rules = [schema(kind)]
     while rules:
         for name, rule in rules.pop().get("properties", {}).items():
             rules.append(rule)

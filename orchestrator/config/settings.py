@@ -134,7 +134,9 @@ def _read(raw: bytes, stamp: Stamp, around: Surroundings) -> SettingsDraft:
     return SettingsDraft(
         value=None if flaws else value,
         lines=lines_of(checked.tree),
-        problems=problems(SETTINGS_FILE, checked.text, flaws, secret_lines=secret_lines(checked.text)),
+        problems=problems(
+            SETTINGS_FILE, checked.text, flaws, secret_lines=secret_lines("settings", checked.text)
+        ),
         files=checked.resolved.files,
         stamp=stamp,
     )

@@ -19,6 +19,8 @@ SCHEME: Final = re.compile(r"([a-z][a-z0-9+-]*):")
 DEMO_MODELS: Final = ("tiny", "small")
 # Repository, file, revision, as the Hugging Face Hub names them.
 HF: Final = re.compile(r"([\w.-]+/[\w.-]+)((?:/[^/@:]+)*)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
+# As Ollama and llama.cpp write a repository and a quantisation of it.
+QUANT: Final = re.compile(r"[\w.-]+/[\w.-]+:[\w.-]+", re.ASCII)
 # Host, namespace, model and tag, as Ollama names them; all but the model may be left out.
 OLLAMA: Final = re.compile(
     r"(?:[\w.-]+(?::[0-9]+)?/)?(?:[\w.-]+/)?[\w][\w.-]{0,79}(?::[\w][\w.-]{0,79})?", re.ASCII
@@ -110,6 +112,8 @@ def _hf(location: str, digest: str) -> None:
     path = found[2].split("/")[1:] if found else []
     if not found or any(name in {".", ".."} for name in [*found[1].split("/"), *path]):
         fix = "write hf:ORG/REPO or hf:ORG/REPO/FILE, with @REVISION behind it where one is meant"
+        if QUANT.fullmatch(location):
+            fix = "name the file in place of the quantisation: hf:ORG/REPO/FILE.gguf"
         raise Unreadable("is not a place on the Hugging Face Hub", fix)
     if digest and not path:
         fix = "name the file, as in hf:ORG/REPO/FILE@sha256:…; or pin the repository with @ and a commit"

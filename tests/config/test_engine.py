@@ -83,7 +83,7 @@ def test_a_source_of_the_wrong_kind_lists_the_right_ones() -> None:
         ("quantize: xyz\n", "engine llama-cpp does not have 'xyz'", "use one of: q8_0, q4_K_M"),
         ("quantize: ${env:KEY}\n", "engine llama-cpp does not have '${env:KEY}'", "use one of: q8_0"),
         ("accelerator: ane\n", "engine llama-cpp does not have 'ane'", "use one of: auto, cpu, cuda, metal"),
-        ("accelerator: gpu\n", "'gpu' is not known", "did you mean 'cpu'?"),
+        ("accelerator: gpu\n", "'gpu' is not known", "use one of: auto, cpu, cuda"),
     ],
 )
 def test_words_of_another_engine(text: str, what: str, fix: str) -> None:

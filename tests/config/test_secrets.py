@@ -120,8 +120,9 @@ def test_what_is_stored_and_reported_holds_no_secret(tmp_path: Path) -> None:
 
 
 def test_only_lines_that_may_hold_one_are_hidden() -> None:
-    text = "engine: openai\nsampling: {max_tokens: 3}\napi_key: x\n  more\nsource: ${credential:a}\n"
-    assert secret_lines(text) == {3, 4}
+    text = "engine: openai\nsampling: {max_tokens: 3}\napi_key: x\n  more\nsource: hf:${credential:a}\n"
+    assert secret_lines("model", text) == {3, 4}
+    assert secret_lines("settings", "egress: true\nhf: {endpoint: x}\nlisten: y\n") == {2}
 
 
 CREDENTIAL = OPENAI + 'api_key: "${credential:openrouter}"\n'

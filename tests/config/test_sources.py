@@ -59,7 +59,7 @@ def test_what_is_taken(text: str, traits: EngineTraits, scheme: str, location: s
         (f"demo:tiny@sha256:{PIN.upper()}", LLAMA_CPP, "not a SHA-256", "0-9a-f"),
         ("hf:repo", LLAMA_CPP, "is not a place on the Hugging Face Hub", "hf:ORG/REPO"),
         ("hf:", LLAMA_CPP, "is not a place", "hf:ORG/REPO"),
-        ("hf:org/repo:Q4_K_M", LLAMA_CPP, "is not a place", "hf:ORG/REPO/FILE"),
+        ("hf:org/repo:Q4_K_M", LLAMA_CPP, "is not a place", "name the file in place of the quantisation"),
         ("hf:org/repo/../x", LLAMA_CPP, "is not a place", "hf:ORG/REPO/FILE"),
         ("hf:org/..", LLAMA_CPP, "is not a place", "hf:ORG/REPO"),
         ("hf:org/repo@", LLAMA_CPP, "is not a place", "@REVISION"),
