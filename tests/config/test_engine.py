@@ -113,6 +113,7 @@ def test_many_words_are_not_all_listed() -> None:
             "is not a list",
             'write it as a list: [llama-server, --model, a b, --port, "{port}"]',
         ),
+        ("command: x .inf 1 {port}\n", "is not a list", 'as a list: [x, ".inf", "1", "{port}"]'),
         ("command: it's {port}\n", "is not a list", 'write it as a list: [it\'s, "{port}"]'),
         ("command: [vllm, --port, {port}]\n", "a mapping is not a text", 'put it in quotes: "{port}"'),
         ('command: [vllm, --port, "{port}", 2]\n', "2 is not a text", "put it in quotes"),

@@ -157,7 +157,13 @@ def test_hints_about_remote_models(folder: Folder) -> None:
         free,
         tiers,
     )
+    start(folder.root, cloud=REMOTE + "state: absent\n")
+    assert hints(check(folder.root, {}, ENGINES), Settings()) == (tiers,)
     put(folder.policies, "p", "kind: routing\ndefault: true\notherwise: [cloud]\ntiers: [remote]\n")
+    start(folder.root, cloud=REMOTE.replace("paid: true\n", ""))
+    assert hints(check(folder.root, {}, ENGINES), Settings()) == (
+        f"models.d/cloud.yaml: it is beyond the machine's own networks, and {NEVER}",
+    )
     start(folder.root, cloud=REMOTE + "prices: {input_per_million: 1}\n")
     assert hints(check(folder.root, {}, ENGINES), Settings(egress=True)) == ()
 
