@@ -229,9 +229,9 @@ class Library:
         kind = spec.quantize.lower()
         if spec.source.scheme not in REMOTE:
             try:
-                identity = self._identity(spec, self._checks.known)
+                identity = self._identity(spec, self._checks.last)
             except (EngineError, OSError):
-                return
+                return  # nothing was made of it, or its folder is gone
             yield identity, kind
             return
         for holding in self._holdings.of(reference_of(spec, self._form)):

@@ -146,6 +146,10 @@ class SourceChecks:
         """
         return self._digests.get(_identity(path.stat()), "") or self._sealed(path)
 
+    def last(self, path: Path) -> str:
+        """Return the SHA-256 that the file had when it was last checked, whatever has become of it; or ""."""
+        return self._seals.last(path).removeprefix(_SHA256) if self._seals else ""
+
     def _sealed(self, path: Path) -> str:
         return self._seals.find(path).removeprefix(_SHA256) if self._seals else ""
 

@@ -16,7 +16,6 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -56,12 +55,6 @@ def look_up(order: Order) -> tuple[str, tuple[Item, ...]]:
             return commit, tuple(_with_digest(api, item, order, commit) for item in chosen)
     except Broken as broken:
         raise Trouble(TroubleKind.UNREACHABLE, f"{repository}: {broken}", fix=NETWORK_FIX) from None
-    except OfflineModeIsEnabled:
-        raise Trouble(
-            TroubleKind.NOT_ALLOWED,
-            f"{repository} is not here, and HF_HUB_OFFLINE forbids to fetch it",
-            fix="unset HF_HUB_OFFLINE where the daemon is started",
-        ) from None
     except HFValidationError:
         raise Trouble(
             TroubleKind.NOT_FOUND, f"'{repository}' is no name of a repository", fix="write hf:org/repo"

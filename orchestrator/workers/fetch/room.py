@@ -38,10 +38,10 @@ def is_full(error: OSError) -> bool:
 
 def full(error: OSError, folder: Path, done_bytes: int, total_bytes: int) -> Trouble:
     """Return what is said where the room has ended in the middle."""
+    far = f" after {sized(done_bytes)} of {sized(total_bytes)}" if total_bytes else ""
     return Trouble(
         TroubleKind.DISK_FULL,
-        f"the disk of {folder} has no room left after {sized(done_bytes)} of {sized(total_bytes)} "
-        f"({error.strerror}); what has come is kept",
+        f"the disk of {folder} has no room left{far} ({error.strerror}); what has come is kept",
         fix=FIX,
     )
 

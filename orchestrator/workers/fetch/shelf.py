@@ -85,6 +85,10 @@ class Seals:
         content = read_json(self._place(path))
         return str(content.get("digest", "")) if content.get("seen") == seen else ""
 
+    def last(self, path: Path) -> str:
+        """Return the digest that the file had when it was last checked, whatever has become of it; or ""."""
+        return str(read_json(self._place(path)).get("digest", ""))
+
     def put(self, path: Path, digest: str, status: os.stat_result) -> None:
         """Remember that the file, while it looked like `status`, had this digest."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

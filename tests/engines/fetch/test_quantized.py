@@ -2,9 +2,11 @@
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from orchestrator.engines.llama_cpp import LlamaCppEngine
 from orchestrator.errors import EngineError, SourceNotFound
@@ -65,6 +67,16 @@ async def test_it_goes_with_the_last_model_that_uses_it(runtime: Path) -> None:
         books.path_of(one)
 
 
+async def test_it_goes_though_the_file_that_it_was_made_of_is_gone_already(runtime: Path) -> None:
+    path = runtime / "mine.gguf"
+    shutil.copy(DEMO / "tiny.gguf", path)
+    model = spec(source=source(str(path), scheme="file"), quantize="q8_0")
+    await library(runtime).ensure(model, Arrivals())
+    made = library(runtime).path_of(model).stat().st_size
+    path.unlink()
+    assert await library(runtime).remove(model, []) == made
+
+
 async def test_another_file_in_the_same_place_is_quantised_anew(runtime: Path) -> None:
     path = runtime / "mine.gguf"
     shutil.copy(DEMO / "tiny.gguf", path)
@@ -77,6 +89,43 @@ async def test_another_file_in_the_same_place_is_quantised_anew(runtime: Path) -
     assert not caught.value.terminal
     await books.ensure(model, Arrivals())
     assert books.path_of(model) != tiny
+
+
+def in_parts(folder: Path) -> dict[str, bytes]:
+    """A shipped model in parts of eight tensors."""
+    whole = GGUFReader(DEMO / "tiny.gguf")
+    writer = GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=8)
+    for name, field in whole.fields.items():
+        if not name.startswith("GGUF.") and name != "general.architecture":
+            inner = field.types[1] if field.types[0] is GGUFValueType.ARRAY else None
+            writer.add_key_value(name, field.contents(), field.types[0], inner)
+    for tensor in whole.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return {path.name: path.read_bytes() for path in folder.glob("tiny-*.gguf")}
+
+
+async def test_a_model_in_parts_loads_and_becomes_one_when_it_is_quantised(
+    origin: Origin, settings: Settings, runtime: Path
+) -> None:
+    parts = in_parts(runtime)
+    assert len(parts) == 3
+    origin.repositories["org/parts"] = Repository(files=parts)
+    books = library(runtime, settings=settings)
+    engine = LlamaCppEngine(runtime / "run", books, threads=1)
+    plain = replace(hub("org/parts"), context=128)
+    smaller = replace(plain, quantize="q8_0")
+    try:
+        answers = []
+        for replica, model in (("r0", spec(context=128)), ("r1", plain), ("r2", smaller)):
+            await engine.ensure_fetched(model, Arrivals())
+            answers.append(await chat((await engine.ensure_loaded(replica, model)).socket, "2+2"))
+        assert len(set(answers)) == 1
+    finally:
+        await engine.close()
 
 
 async def test_what_is_fetched_is_quantised_as_part_of_it(
