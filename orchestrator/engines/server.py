@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from orchestrator.engines.library import Library
 from orchestrator.engines.processes import end_leftovers
 from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.server_attempt import Terms
-from orchestrator.engines.server_command import environment_of, program_of, version_of
+from orchestrator.engines.server_command import PROGRAMS, environment_of, program_of, search_path, version_of
 from orchestrator.engines.server_health import WRONG_PATH_S
 from orchestrator.engines.server_ports import Ports
 from orchestrator.engines.server_process import GUARD, PACKAGE
@@ -29,10 +30,12 @@ from orchestrator.values.spec import ModelSpec, Source
 # How long a command has between SIGTERM and SIGKILL, in seconds. A guess: requests have been drained before,
 # and servers with several processes need a few seconds to end them in order.
 GRACE_S: Final = 10.0
-# Over the size of the model's file: what a server takes for its cache and its computation, and for itself. A
-# guess that no command can be held to; `memory:` overrides it, and what was measured replaces it.
+# Over the size of the model's files: what a server takes for its cache and its computation, and for itself.
+# Guesses that no command can be held to; `memory:` overrides them, and what was measured replaces them. With
+# a model of 250 KB llama-server took 27 MB, llama_cpp.server 82 MB, and transformers with PyTorch 840 MB.
 FACTOR: Final = 1.2
-BASE_BYTES: Final = 512 * 1024 * 1024
+FILE_BYTES: Final = 512 * 1024 * 1024
+FOLDER_BYTES: Final = 2048 * 1024 * 1024
 # The kind of source that this machine does not fetch: the command does what it likes with the text.
 BARE: Final = "name"
 
@@ -109,7 +112,7 @@ class ServerEngine:
         return 0 if library is None else await library.remove(spec, keep)
 
     async def estimate(self, spec: ModelSpec) -> Pools:
-        """Return an upper bound from the size of the model's file; nothing for a bare name.
+        """Return a bound from the size of the model's files, in the RAM; nothing for a bare name.
 
         What a command does with a name cannot be known, so that such a model
         is admitted as if it took nothing until it has been measured: `memory:`
@@ -119,8 +122,10 @@ class ServerEngine:
         if library is None:
             self._warn_unbounded(spec)
             return NOTHING
-        size_bytes = await asyncio.to_thread(_size_of, library.path_of(spec))
-        return {RAM: round(size_bytes * FACTOR) + BASE_BYTES}
+        path = await asyncio.to_thread(library.path_of, spec)
+        size_bytes = await asyncio.to_thread(_size_of, path)
+        base_bytes = FILE_BYTES if library is self._files else FOLDER_BYTES
+        return {RAM: round(size_bytes * FACTOR) + base_bytes}
 
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
         """Have a command that serves, and has answered."""
@@ -155,8 +160,13 @@ class ServerEngine:
         self._roster.on_exit(report)
 
     async def diagnose(self) -> Sequence[Finding]:
-        """Say that the engine itself needs nothing; what each command needs, its model's condition says."""
-        return (Finding(what="commands", ok=True, found="any program that serves the OpenAI API"),)
+        """List known servers; none is needed, and what a command lacks its model's condition says."""
+        path = search_path(self._own)
+        known = [name for name in PROGRAMS if await asyncio.to_thread(shutil.which, name, path=path)]
+        found = (
+            ", ".join(known) or f"none of {', '.join(PROGRAMS)}; any other that speaks OpenAI's API will do"
+        )
+        return (Finding(what="servers on the PATH", ok=True, found=found),)
 
     async def close(self) -> None:
         """Unload everything; nothing can be loaded afterwards."""

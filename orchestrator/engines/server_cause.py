@@ -17,6 +17,8 @@ _ADDRESS_IN_USE: Final = re.compile(
     re.IGNORECASE,
 )
 _NO_MODULE: Final = re.compile(r"No module named '?([A-Za-z_]\w*)")
+# As Python programs tell what they lack, in a virtual environment of their own.
+_TOLD: Final = re.compile(r"`?(pip install [\w.,\[\]'\"-]+)")
 _FIXES: Final = (
     (
         re.compile(r"out of memory|OutOfMemory|failed to allocate|cannot allocate memory", re.IGNORECASE),
@@ -69,6 +71,9 @@ def fix_for(lines: Sequence[str], program: str) -> str:
         missing = _NO_MODULE.search(line)
         if missing:
             return install_module(missing[1], program)
+        told = _TOLD.search(line)
+        if told:
+            return f"do as it says where {program} was installed: {told[1]}"
         for pattern, fix in _FIXES:
             if pattern.search(line):
                 return fix

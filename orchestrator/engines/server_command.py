@@ -21,7 +21,7 @@ MODEL: Final = "{model}"
 _SECRET_LENGTH: Final = 6
 
 # By the name of a program: the command that installs it.
-_PROGRAMS: Final[Mapping[str, str]] = {
+PROGRAMS: Final[Mapping[str, str]] = {
     "llama-server": "brew install llama.cpp",
     "vllm": "uv tool install vllm",
     "transformers": "uv tool install 'transformers[serving]'",
@@ -56,17 +56,20 @@ def filled(spec: ModelSpec, *, port: int, socket: Path, model: str) -> tuple[str
 def environment_of(
     spec: ModelSpec, own: Mapping[str, str], *, package: Path, temporary: Path
 ) -> dict[str, str]:
-    """Return all that the command may know of the daemon's environment, and what its model file adds.
-
-    Programs that were installed beside the daemon, in its virtual environment,
-    are found too, after all others: a service has none activated.
-    """
+    """Return all that the command may know of the daemon's environment, and what its model file adds."""
     passed = worker_environment(own, package=package, temporary=temporary)
     passed.pop("PYTHONPATH", None)  # it finds our package, which is none of the command's business
-    beside = str(Path(sys.executable).parent)
-    path = os.pathsep.join(filter(None, (passed.get("PATH", os.defpath), beside)))
     # Python holds lines back that go to a pipe; the last ones would be missing when they are needed.
-    return passed | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(spec.environment)
+    return passed | {"PATH": search_path(own), "PYTHONUNBUFFERED": "1"} | dict(spec.environment)
+
+
+def search_path(own: Mapping[str, str]) -> str:
+    """Return where programs are looked for.
+
+    Those that were installed beside the daemon, in its virtual environment,
+    are found too, after all others: a service has none activated.
+    """
+    return os.pathsep.join((own.get("PATH") or os.defpath, str(Path(sys.executable).parent)))
 
 
 def program_of(spec: ModelSpec, environment: Mapping[str, str]) -> Path:
@@ -85,7 +88,7 @@ def program_of(spec: ModelSpec, environment: Mapping[str, str]) -> Path:
 
 def install(name: str) -> str:
     """Return the command that installs a program."""
-    known = _PROGRAMS.get(Path(name).name)
+    known = PROGRAMS.get(Path(name).name)
     return known or f"install '{name}', put it on the daemon's PATH, or write its full path in `command`"
 
 

@@ -32,6 +32,7 @@ from tests.engines.server_rig import STUB, ask, command_of, engine, guards, hidd
 
 pytestmark = REAL_TIME
 
+DEMO = Path(__file__).parents[2] / "orchestrator/demo"
 Build = Callable[..., ServerEngine]
 
 
@@ -90,7 +91,7 @@ async def test_an_end_at_once_shows_the_last_lines_of_both_outputs_and_no_secret
 
 async def test_a_resolved_path_is_shown_as_it_was_written(build: Build, runtime: Path) -> None:
     model = runtime / "tiny.gguf"
-    model.symlink_to(Path(__file__).parents[2] / "orchestrator/demo/tiny.gguf")
+    model.symlink_to(DEMO / "tiny.gguf")
     error = await failure(build().ensure_loaded("r1", stub("exit:1", source=hidden(model))))
     assert "cannot use file:${env:MODELS}/tiny.gguf" in error.what
     assert str(model) not in str(error)
@@ -176,7 +177,24 @@ async def test_what_a_bare_name_takes_is_not_guessed_and_told_once(
     with caplog.at_level(logging.WARNING):
         assert [await made.estimate(spec), await made.estimate(spec)] == [{}, {}]
     assert [record.message.count("set `memory:`") for record in caplog.records] == [1]
+
+
+async def test_what_files_take_is_bounded_by_their_size(build: Build) -> None:
+    made = build()
     assert await made.estimate(stub()) == {"ram": round(253_824 * 1.2) + 512 * 1024 * 1024}
+    folder = DEMO / "tiny-mlx"
+    source = Source(written=f"file:{folder}", scheme="file", location=str(folder))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert await made.estimate(stub(source=source)) == {"ram": round(size * 1.2) + 2048 * 1024 * 1024}
+
+
+async def test_a_folder_of_weights_stands_for_itself(build: Build) -> None:
+    folder = DEMO / "tiny-mlx"
+    source = Source(written=f"file:{folder}", scheme="file", location=str(folder))
+    made = build()
+    assert (await made.ensure_fetched(stub(source=source), Arrivals())).size_bytes > 200_000
+    running = await made.ensure_loaded("r1", stub(source=source))
+    assert str(folder) in command_of(running).cmdline()
 
 
 async def test_quantising_needs_a_file(build: Build) -> None:
