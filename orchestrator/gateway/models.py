@@ -80,7 +80,8 @@ def _model(route: Route, created: int, queued: Queued) -> Entry:
 
 
 def _policy(name: str, policy: RoutingPolicy, table: RoutingTable, created: int) -> Entry:
-    models = list(dict.fromkeys((*policy.otherwise, *policy.fallback)))
+    by_rules = (model for rule in policy.rules for model in (*rule.use, *rule.prefer))
+    models = list(dict.fromkeys((*policy.otherwise, *policy.fallback, *by_rules)))
     routes = (table.routes.get(model) for model in models)
     return {
         "id": name,

@@ -156,6 +156,8 @@ async def test_a_rule_chooses_by_header_metadata_and_length() -> None:
                 headers = {f"X-Orchestrator-{name}": str(value) for name, value in given.items()}
                 return (await running.post(body, headers=headers)).headers["x-orchestrator-model"]
 
+            listed = (await running.ask("GET", "/v1/models/auto")).json
+            assert listed["models"] == ["primary", "quality", "coder", "tiny"]
             assert await chosen() == "primary"
             assert await chosen(Priority=9, Task="code") == "quality"
             assert await chosen(Task="code") == "coder"
