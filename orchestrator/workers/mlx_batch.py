@@ -16,7 +16,7 @@ import mlx.core as mx
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.inbox import Inbox, Vital
 from orchestrator.workers.mlx_kept import Kept
-from orchestrator.workers.mlx_memory import BUFFERS_BYTES, PROMPTS_AT_ONCE, STEP_TOKENS, slot_bytes
+from orchestrator.workers.mlx_memory import BUFFERS_BYTES, PROMPTS_AT_ONCE, STEP_TOKENS, kv_bytes, slot_bytes
 from orchestrator.workers.mlx_model import MlxModel
 from orchestrator.workers.mlx_runtime import GENERATE, device_bytes
 from orchestrator.workers.mlx_sampling import MlxSampler, greedy
@@ -112,6 +112,7 @@ class MlxBatch:
         try:
             self._model = self._load()
             self._slot_bytes = slot_bytes(self._model.folder, self._context)
+            self._kept_bytes = kv_bytes(self._model.folder, self._context)
             self._generator = self._new_generator()
             if self._warm:
                 self._warm_up()
@@ -179,7 +180,8 @@ class MlxBatch:
         while self._waiting and len(self._active) < self._parallel:
             work = self._waiting.popleft()
             # The active requests and what is kept share the room of one request more than can be active.
-            self._kept.trim((self._parallel - len(self._active)) * self._slot_bytes)
+            others = self._parallel - len(self._active) - 1
+            self._kept.trim(others * self._slot_bytes + self._kept_bytes)
             caches, work.cached = self._kept.find(work.prompt)
             (number,) = self._generator.insert(
                 [work.prompt[work.cached :]],

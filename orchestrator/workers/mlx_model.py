@@ -26,7 +26,7 @@ class MlxModel:
             give_back_freed()
             self.network, _ = UTILS.load_model(path)
         except (ValueError, RuntimeError, KeyError, TypeError, OSError, ImportError, MemoryError) as error:
-            raise _refusal(path, error) from error
+            raise refusal_of(path, error) from error
         self.n_parameters: int = UTILS.get_total_parameters(self.network)
         self.train_context = self.folder.train_context
         self.size_bytes = self.folder.weights_bytes
@@ -74,7 +74,8 @@ class MlxModel:
         self.n_vocab = size if isinstance(size, int) else len(tokens)
 
 
-def _refusal(path: Path, error: Exception) -> LoadRefused:
+def refusal_of(path: Path, error: Exception) -> LoadRefused:
+    """Return why mlx-lm will not load a folder, from what it has raised."""
     cause = str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
     if isinstance(error, MemoryError) or "llocat" in cause or "nsufficient" in cause:
         return LoadRefused(FailureKind.OUT_OF_MEMORY, f"{path} does not fit into memory: {cause}")

@@ -27,6 +27,7 @@ with _limits_kept():
     # Untyped, or typed as something that they do not return.
     GENERATE: Any = import_module("mlx_lm.generate")
     CACHE: Any = import_module("mlx_lm.models.cache")
+    CONVERT: Any = import_module("mlx_lm.convert")
     SAMPLE: Any = import_module("mlx_lm.sample_utils")
     UTILS: Any = import_module("mlx_lm.utils")
 
