@@ -1,5 +1,6 @@
 """An upstream's stream of events on its way to the gateway."""
 
+import re
 from typing import Final
 
 from orchestrator.engines.openai_refusals import Said, in_answer
@@ -8,6 +9,8 @@ from orchestrator.engines.openai_rename import Renaming
 DONE: Final = b"data: [DONE]\n\n"
 # An event that is longer than this is none; in bytes.
 MOST_EVENT_BYTES: Final = 4 * 1024 * 1024
+# A choice that has ended; in a text its quotation marks would be escaped.
+_FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 class Malformed(Exception):
@@ -22,8 +25,9 @@ class Stream:
     `error` by an event that tells of one; after either nothing more is given.
     """
 
-    def __init__(self, rename: Renaming) -> None:
+    def __init__(self, rename: Renaming, *, choices: int = 1) -> None:
         self._rename = rename
+        self._unfinished = choices
         self._rest = b""
         self.done = False
         self.error: Said | None = None
@@ -54,8 +58,19 @@ class Stream:
         return b"".join(passing)
 
     def end(self) -> bytes:
-        """Take note that no more comes: a last event may lack the empty line behind it."""
-        return b"" if self.done or self.error is not None else self.feed(b"\n\n")
+        """Take note that no more comes: a last event may lack the empty line behind it.
+
+        Some servers, `transformers serve` among them, send no `[DONE]`. The
+        answer is whole all the same where each choice has said why it ended.
+        """
+        return b"" if self.done or self.error is not None else self.feed(b"\n\n") + self._last_word()
+
+    def _last_word(self) -> bytes:
+        """Return what is missing at the end of a whole answer."""
+        if self.done or self.error is not None or self._unfinished > 0:
+            return b""
+        self.done = True
+        return DONE
 
     def _take(self, payload: bytes, passing: list[bytes]) -> None:
         if payload == b"[DONE]":
@@ -66,6 +81,7 @@ class Stream:
             raise Malformed("an event that is not JSON")
         self.error = in_answer(payload)
         if self.error is None:
+            self._unfinished -= len(_FINISHED.findall(payload))
             passing.append(b"data: %b\n\n" % self._rename(payload))
 
 

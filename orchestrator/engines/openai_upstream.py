@@ -131,7 +131,7 @@ class Upstream:
                 return self._read(answer.status, await _read(answer, MOST_ERROR_BYTES)), after
             streams = bool(fields.get("stream"))
             if streams and answer.content_type != "application/json":
-                said = await self._stream(endpoint, answer, exchange)
+                said = await self._stream(endpoint, answer, exchange, choices=_choices(fields))
             else:
                 said = await self._whole(endpoint, answer, exchange, streams=streams)
             return None if said is None else (self._without_secrets(said), after)
@@ -153,10 +153,10 @@ class Upstream:
         return said
 
     async def _stream(
-        self, endpoint: Endpoint, answer: aiohttp.ClientResponse, exchange: Exchange
+        self, endpoint: Endpoint, answer: aiohttp.ClientResponse, exchange: Exchange, *, choices: int
     ) -> Said | None:
         """Pass a stream on to its end; return an error that came before anything else."""
-        stream = Stream(Renaming(self._model))
+        stream = Stream(Renaming(self._model), choices=choices)
         async for data in answer.content.iter_any():
             endpoint.heard = True
             self._pass_on(stream.feed(data), stream, exchange)
@@ -238,6 +238,11 @@ async def _to_the_end(answer: aiohttp.ClientResponse) -> None:
                 pass
     except (aiohttp.ClientError, TimeoutError):
         answer.close()
+
+
+def _choices(fields: dict[str, Any]) -> int:
+    wanted = fields.get("n")
+    return wanted if isinstance(wanted, int) else 1
 
 
 def _fields(body: bytes) -> dict[str, Any]:

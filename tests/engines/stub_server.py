@@ -79,7 +79,8 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(0.05)
         self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "model": model})
         self.event({"choices": [], "usage": USAGE, "model": model})
-        self.wfile.write(b"data: [DONE]\n\n")
+        if self.server.mood != "no-done":
+            self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
     def event(self, chunk: dict[str, Any]) -> None:

@@ -157,7 +157,7 @@ def test_the_line_that_matters_is_shown_even_where_many_follow() -> None:
     ("line", "in_use"),
     [
         (
-            "[Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use",
+            "[Errno 98] error while attempting to bind on address 8000: address already in use",
             True,
         ),
         ("OSError: [Errno 48] Address already in use", True),

@@ -298,6 +298,17 @@ async def test_a_death_under_a_stream_ends_the_stream_with_an_error_and_is_repor
     assert cause.what.startswith("ended by itself with exit code 9")
 
 
+async def test_a_stream_whose_choices_have_all_ended_is_whole_without_a_last_word(build: Build) -> None:
+    """As `transformers serve` ends its streams."""
+    running = await build().ensure_loaded("r1", stub("no-done"))
+    _, stream = await ask(running, stream=True)
+    assert stream.endswith(b"data: [DONE]\n\n")
+    assert b"error" not in stream
+    _, cut = await ask(running, stream=True, n=2)
+    assert b"before its end" in cut
+    assert b"[DONE]" not in cut
+
+
 async def test_a_death_under_a_request_is_an_answer_and_is_reported(build: Build) -> None:
     made = build()
     exits = Exits(made)
