@@ -1,18 +1,25 @@
 """GGUF models through llama.cpp, each replica in a supervised child process of its own."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.engines.base import OnDisk, Progress
+from orchestrator.engines import llama_build, weighing
+from orchestrator.engines.accelerators import Accelerators, NvidiaDriver
+from orchestrator.engines.base import Finding, OnDisk, Progress
+from orchestrator.engines.estimate import dry_run
 from orchestrator.engines.library import Library
+from orchestrator.engines.llama_build import Build
+from orchestrator.engines.llama_doctor import findings
 from orchestrator.engines.processes import end_leftovers
 from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.engines.worker import Worker, Workplace
 from orchestrator.errors import EngineError
 from orchestrator.values.fleet import Running
+from orchestrator.values.memory import Pools
 from orchestrator.values.spec import ModelSpec
 
 WORKER: Final = (sys.executable, "-m", "orchestrator.workers.serve")
@@ -28,6 +35,8 @@ class LlamaCppEngine:
         hang_deadline_s: how long a worker may stand still before it is killed.
         threads: per worker; None leaves the choice to the worker.
         command: what is started in place of the worker, in tests.
+        build: tells which llama-cpp-python there is; another one in tests.
+        accelerators: the GPUs whose memory counts; others in tests.
 
     Raises:
         EngineError: the runtime folder cannot be used.
@@ -35,7 +44,7 @@ class LlamaCppEngine:
 
     name = "llama-cpp"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (wired in one place)
         self,
         runtime: Path,
         library: Library,
@@ -44,6 +53,8 @@ class LlamaCppEngine:
         hang_deadline_s: float = 30.0,
         threads: int | None = None,
         command: Sequence[str] = WORKER,
+        build: Callable[[], Build | None] = llama_build.installed,
+        accelerators: Accelerators | None = None,
     ) -> None:
         self._place = Workplace(
             argv=tuple(command),
@@ -54,7 +65,13 @@ class LlamaCppEngine:
             hang_deadline_s=hang_deadline_s,
         )
         self._library = library
+        self._build = build
+        self._accelerators = accelerators or NvidiaDriver()
         self._roster: Roster[Worker] = Roster(self._hire)
+
+    async def version(self, spec: ModelSpec) -> str:
+        """Return the installed package's version and what it was built for."""
+        return str(await self._checked(spec))
 
     async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
         """Have the model file; what the user has put somewhere stays there."""
@@ -68,8 +85,14 @@ class LlamaCppEngine:
         """Delete it from the cache."""
         return await self._library.remove(spec, keep)
 
+    async def estimate(self, spec: ModelSpec) -> Pools:
+        """Let llama.cpp go through the motions in a short-lived child."""
+        await self._checked(spec)
+        return (await dry_run(spec, self._place)).pools
+
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
         """Have a warm worker."""
+        await self._checked(spec)
         return await self._roster.ensure_loaded(replica, spec)
 
     async def ensure_unloaded(self, replica: str) -> None:
@@ -78,7 +101,11 @@ class LlamaCppEngine:
 
     async def observe(self) -> Mapping[str, Running]:
         """Return the workers that are ready and whose process lives, with their memory of now."""
-        return self._roster.observe()
+        return await weighing.observe(self._roster, self._accelerators)
+
+    async def held(self) -> Pools:
+        """Return what the workers' processes have of their own, without pages of files."""
+        return await weighing.held(self._roster, self._accelerators)
 
     async def reap(self, leftovers: Sequence[Running]) -> None:
         """Kill workers of an earlier daemon, and remove the sockets that nobody listens on."""
@@ -90,9 +117,16 @@ class LlamaCppEngine:
         """Report ends that nobody asked for; a later call replaces the one before."""
         self._roster.on_exit(report)
 
+    async def diagnose(self) -> Sequence[Finding]:
+        """Look at the installed package, and start a worker on the smallest model that is shipped."""
+        return await findings(await asyncio.to_thread(self._build), self._place)
+
     async def close(self) -> None:
         """Unload everything; nothing can be loaded afterwards."""
         await self._roster.close()
+
+    async def _checked(self, spec: ModelSpec) -> Build:
+        return llama_build.check(await asyncio.to_thread(self._build), spec)
 
     def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> Worker:
         return Worker(replica, spec, self._place, on_death)

@@ -38,20 +38,6 @@ def offer_to_oom_killer(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text(str(OOM_SCORE))
 
 
-def memory_of(child: int) -> int | None:
-    """Return the resident memory of a child of this process in bytes; None where it is gone.
-
-    Its number is enough: until we have heard of its end, nobody else gets it.
-    Its start must not be compared here, because that moves when somebody sets
-    the clock.
-    """
-    try:
-        process = psutil.Process(child)
-        return None if _status(process) in _GONE else int(process.memory_info().rss)
-    except psutil.Error:
-        return None
-
-
 async def end_leftovers(leftovers: Iterable[Running], *, command: str, own: Iterable[int]) -> None:
     """Kill those that still run, are the same process, and were started as `command`; with their groups.
 

@@ -1,73 +1,27 @@
 """One worker child from its start until its process is gone."""
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
-import orchestrator
-from orchestrator.engines.child import Child, Command
-from orchestrator.engines.environment import worker_environment
+from orchestrator.engines.child import Child
+from orchestrator.engines.launching import Workplace, babble, command_of, redacted, refusal
 from orchestrator.engines.logtail import LogTail
 from orchestrator.engines.probe import Probe
-from orchestrator.engines.processes import memory_of, offer_to_oom_killer, started_at
-from orchestrator.engines.sockets import RuntimeFolder, remove
-from orchestrator.errors import (
-    EngineError,
-    EngineUnavailable,
-    LoadFailed,
-    LoadTimedOut,
-    ReplicaDied,
-    SourceCorrupt,
-    SourceNotFound,
-)
+from orchestrator.engines.processes import offer_to_oom_killer, started_at
+from orchestrator.engines.sockets import remove
+from orchestrator.engines.weight import Weight, weight_of
+from orchestrator.errors import LoadFailed, LoadTimedOut, ReplicaDied
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec
-from orchestrator.workers.frames import (
-    Failed,
-    FailureKind,
-    Launch,
-    decode_report,
-    encode_launch,
-)
+from orchestrator.workers.frames import Failed, decode_report
 
-PACKAGE: Final = Path(orchestrator.__file__).resolve().parent
+__all__ = ["Worker", "Workplace"]
+
 # A child that closes its output without a word is about to end; so long is its end waited for, in seconds.
 LAST_WORDS_S: Final = 1.0
-
-_REFUSALS: Final[Mapping[FailureKind, tuple[type[EngineError], str]]] = MappingProxyType(
-    {
-        FailureKind.NOT_FOUND: (SourceNotFound, "correct the path, or put the file there"),
-        FailureKind.CORRUPT: (SourceCorrupt, "get the file again, and pin its sha256"),
-        FailureKind.UNKNOWN_ARCHITECTURE: (SourceCorrupt, "use a newer {package}, or another model"),
-        FailureKind.OUT_OF_MEMORY: (LoadFailed, "lower `context` or `parallel`, or unload other models"),
-        FailureKind.UNAVAILABLE: (EngineUnavailable, "{install}"),
-        FailureKind.FAILED: (LoadFailed, "the daemon's log at level debug has all that the worker said"),
-    }
-)
-_OF_SOURCES: Final = frozenset({SourceNotFound, SourceCorrupt})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """What all workers of one engine share. `path_of` says where the weights of a spec lie.
-
-    `loads_with` is the worker's runtime, `package` what that stands on, and `install` the command that
-    brings it.
-    """
-
-    argv: tuple[str, ...]
-    runtime: RuntimeFolder
-    path_of: Callable[[ModelSpec], Path]
-    threads: int | None
-    load_deadline_s: float
-    hang_deadline_s: float
-    loads_with: str = "llama-cpp"
-    package: str = "llama-cpp-python"
-    install: str = "python -m pip install --force-reinstall llama-cpp-python"
 
 
 class Worker:
@@ -97,7 +51,7 @@ class Worker:
 
     @property
     def device_bytes(self) -> int:
-        """What Metal's own counters say it takes, where it has them; the kernel's figure may leave that out."""
+        """What Metal's own counters say it takes; the kernel's figure may leave that out."""
         return self._probe.memory_bytes if self._probe else 0
 
     async def start(self) -> Running:
@@ -137,22 +91,30 @@ class Worker:
             self._child.kill()
             await self._child.ended()
 
-    def observed(self) -> Running | None:
-        """Return what the kernel says of it now; None where it is not ready, or gone."""
+    def observed(self, weight: Weight | None = None) -> Running | None:
+        """Return what the kernel says of it now; None where it is not ready, or gone.
+
+        Args:
+            weight: what was just read; read here where there is none.
+        """
         if self.running is None or self._child is None or self._child.has_ended:
             return None
-        memory_bytes = memory_of(self.running.pid)
-        if memory_bytes is None:
+        weight = weight or weight_of(self.running.pid)
+        if weight is None:
             return None
-        return replace(self.running, memory_bytes=max(memory_bytes, self.device_bytes))
+        return replace(self.running, memory_bytes=weight.ram_bytes, gpu_bytes=weight.gpu_bytes)
 
     async def _start(self) -> Running:
         path = await asyncio.to_thread(self._place.path_of, self.spec)
         self._place.runtime.make()
         remove(self.socket)  # one that an earlier process has left would be taken for a live one
-        log = LogTail(self._replica, lambda line: self._redact(line, path))
+        log = LogTail(self._replica, lambda line: redacted(line, self.spec, path))
         try:
-            self._child = await Child.start(self._command(path), log, self._ended)
+            self._child = await Child.start(
+                command_of(self._place.argv, self.spec, self._place, path=path, socket=str(self.socket)),
+                log,
+                self._ended,
+            )
         except OSError as error:
             raise LoadFailed(
                 f"no process could be started: {error.strerror}",
@@ -173,29 +135,6 @@ class Worker:
         )
         return self.running
 
-    def _command(self, path: Path) -> Command:
-        runtime = self._place.runtime
-        launch = Launch(
-            model=self.spec.name,
-            path=str(path),
-            context=self.spec.context,
-            parallel=self.spec.parallel,
-            socket=str(self.socket),
-            threads=self._place.threads,
-            runtime=self._place.loads_with,
-        )
-        return Command(
-            argv=self._place.argv,
-            environment=worker_environment(os.environ, package=PACKAGE, temporary=runtime.temporary),
-            # Python puts the working directory first in its search path: it must be nobody else's.
-            folder=runtime.temporary,
-            message=encode_launch(launch),
-        )
-
-    def _redact(self, text: str, path: Path) -> str:
-        """Put the source as written in place of the resolved one, which may hold a secret."""
-        return text.replace(str(path), self.spec.source.written)
-
     async def _check_answer(self, line: bytes, path: Path) -> None:
         """Return when `line` says that the worker is ready; else raise why it is not."""
         if not line:
@@ -203,21 +142,9 @@ class Worker:
         try:
             report = decode_report(line)
         except ValueError:
-            said = self._redact(line[:80].decode(errors="replace"), path)
-            raise LoadFailed(
-                f"the worker said {said!r} in place of its report",
-                where=self.spec.name,
-                fix="reinstall the package: the daemon and its worker are not of one version",
-            ) from None
+            raise babble(line, self.spec, path) from None
         if isinstance(report, Failed):
-            raise self._refusal(report, path)
-
-    def _refusal(self, report: Failed, path: Path) -> EngineError:
-        leaf, fix = _REFUSALS[report.kind]
-        said = self._redact(report.message, path)
-        what = f"source '{self.spec.source.written}': {said}" if leaf in _OF_SOURCES else said
-        known = fix.format(package=self._place.package, install=self._place.install)
-        return leaf(what, where=self.spec.name, fix=known)
+            raise refusal(report, self.spec, self._place, path)
 
     async def _stillborn(self) -> LoadFailed:
         """Return why the process is gone before it was ready."""

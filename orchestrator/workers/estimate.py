@@ -1,25 +1,24 @@
-"""How much memory a worker would take: `python -m orchestrator.workers.estimate`, a `Launch` on standard input.
+"""How much memory a worker would take: `python -m orchestrator.workers.estimate`, a `Launch` on its input.
 
 llama.cpp goes through the motions of loading without allocating anything, in this short-lived process: a file
-that makes it abort ends nothing else. What is neither weights nor buffers (the interpreter, the libraries, the
-vocabulary, the books that contexts keep) this process has as well as the worker, and so it weighs itself.
+that makes it abort ends nothing else. What is neither weights nor buffers (the interpreter, the libraries,
+the vocabulary, the books that contexts keep) this process has as well as the worker, and so it weighs itself.
 """
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from orchestrator.workers.frames import (
     EXIT_REFUSED,
+    DryRun,
     Failed,
     FailureKind,
     Launch,
     LoadRefused,
     decode_launch,
-    encode_estimate,
-    encode_report,
+    encode_dry_run,
 )
 from orchestrator.workers.ledger import RAM, contexts, weights
 from orchestrator.workers.own import own_bytes
@@ -45,19 +44,17 @@ def main() -> None:
         sys.stderr.write(f"{error}\nThis program is started by the daemon.\n")
         os._exit(2)
     hold_lifeline(0)
-    code = 0
     try:
-        line = encode_estimate(estimate(launch))
+        found: DryRun | Failed = dry_run(launch)
     except LoadRefused as refused:
-        line, code = encode_report(Failed(kind=refused.kind, message=str(refused))), EXIT_REFUSED
+        found = Failed(kind=refused.kind, message=str(refused))
     except (ImportError, OSError, RuntimeError) as error:
-        message = f"llama-cpp-python does not work: {error}"
-        line, code = encode_report(Failed(kind=FailureKind.UNAVAILABLE, message=message)), EXIT_REFUSED
-    os.write(report_fd, line)
-    os._exit(code)
+        found = Failed(kind=FailureKind.UNAVAILABLE, message=f"llama-cpp-python does not work: {error}")
+    os.write(report_fd, encode_dry_run(found))
+    os._exit(EXIT_REFUSED if isinstance(found, Failed) else 0)
 
 
-def estimate(launch: Launch) -> Mapping[str, int]:
+def dry_run(launch: Launch) -> DryRun:
     """Return an upper bound of the memory that a worker for `launch` comes to take, by pool.
 
     Raises:
@@ -68,7 +65,7 @@ def estimate(launch: Launch) -> Mapping[str, int]:
     import orchestrator.workers.engine  # noqa: PLC0415
     import orchestrator.workers.wire  # noqa: F401, PLC0415
     from orchestrator.workers.context import Context  # noqa: PLC0415
-    from orchestrator.workers.llama_cpp import LOG, Model  # noqa: PLC0415
+    from orchestrator.workers.llama_cpp import LOG, C, Model  # noqa: PLC0415
     from orchestrator.workers.shape import embedding, generating  # noqa: PLC0415
     from orchestrator.workers.slots import sequences_of  # noqa: PLC0415
     from orchestrator.workers.tensors import sizes  # noqa: PLC0415
@@ -94,7 +91,7 @@ def estimate(launch: Launch) -> Mapping[str, int]:
         pools[pool] += _GPU_BYTES
     books = shape.cells * _CELL_BYTES + launch.parallel * model.n_vocab * _CANDIDATE_BYTES
     pools[RAM] = pools.get(RAM, 0) + own_bytes() + books + _WORK_BYTES
-    return pools
+    return DryRun(pools=pools, system=C.llama_print_system_info().decode(errors="replace").strip())
 
 
 if __name__ == "__main__":

@@ -118,24 +118,38 @@ def decode_report(line: bytes) -> Ready | Failed:
         raise ValueError(f"not a report: {error!r}") from error
 
 
-def encode_estimate(pools: Mapping[str, int]) -> bytes:
-    """Return the line of a child that was asked how much memory it would take, in bytes by pool."""
-    return json.dumps({"pools": dict(pools)}).encode() + b"\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What a child found that went through the motions of loading.
+
+    `pools` are upper bounds in bytes, `system` what the runtime says of itself, for people.
+    """
+
+    pools: Mapping[str, int]
+    system: str = ""
 
 
-def decode_estimate(line: bytes) -> Mapping[str, int] | Failed:
+def encode_dry_run(found: DryRun | Failed) -> bytes:
+    """Return the line of a child that was asked how much memory it would take."""
+    if isinstance(found, Failed):
+        return encode_report(found)
+    return json.dumps({"pools": dict(found.pools), "system": found.system}).encode() + b"\n"
+
+
+def decode_dry_run(line: bytes) -> DryRun | Failed:
     """Read that line back.
 
     Raises:
-        ValueError: it is neither an estimate nor a refusal, an empty line included.
+        ValueError: it is neither, an empty line included.
     """
     content = _object(line)
-    if "pools" not in content:
-        report = decode_report(line)
-        if isinstance(report, Failed):
-            return report
-        raise ValueError("a worker has loaded where it was asked for an estimate")
-    return {str(pool): int(size) for pool, size in content["pools"].items()}
+    if "pools" in content:
+        pools = {str(pool): int(size) for pool, size in content["pools"].items()}
+        return DryRun(pools=pools, system=str(content.get("system", "")))
+    report = decode_report(line)
+    if isinstance(report, Failed):
+        return report
+    raise ValueError("a worker has loaded where it was asked for a dry run")
 
 
 def _object(line: bytes) -> dict[str, Any]:

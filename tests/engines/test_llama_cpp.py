@@ -13,12 +13,13 @@ import aiohttp
 import psutil
 import pytest
 
+from benchmarks.worker import complete
 from orchestrator.engines.llama_cpp import LlamaCppEngine
 from orchestrator.errors import ReplicaDied
 from orchestrator.values.fleet import Running
-from orchestrator.values.spec import Source
+from orchestrator.values.spec import ModelSpec, Source
 from tests.builders import spec
-from tests.engines.conformance import EngineConformance, Exits
+from tests.engines.conformance import Absent, Arrivals, EngineConformance, Exits
 from tests.engines.libraries import library
 from tests.engines.real_time import REAL_TIME, SOON_S, until
 
@@ -66,12 +67,18 @@ async def chat(socket: str, said: str) -> str:
 
 
 class LlamaCppRig:
+    killed = "killed"
+    tells_version = True
+
     def __init__(self, runtime: Path) -> None:
         self.engine = LlamaCppEngine(runtime / "run", library(runtime), threads=1, load_deadline_s=SOON_S)
         noise = runtime / "noise.gguf"
         noise.write_bytes(b"GGUF\x03\x00\x00\x00" + bytes(range(256)))
         self.good = spec("fast", location="tiny", context=128, parallel=2)
         self.other = spec("better", location="small", context=128, parallel=2)
+        self.absent = Absent(
+            engine=LlamaCppEngine(runtime / "absent", library(runtime), build=lambda: None), spec=self.good
+        )
         self.missing = spec("missing", source=hidden(runtime / "nothing.gguf"))
         self.corrupt = spec("corrupt", source=hidden(noise))
 
@@ -87,6 +94,11 @@ class LlamaCppRig:
             return bool(await chat(running.socket, "2+2"))
         except aiohttp.ClientConnectorError:
             return False
+
+    async def fill(self, running: Running, spec: ModelSpec) -> None:
+        """Fill every token of every place; one byte is one token of the shipped models."""
+        texts = (chr(ord("a") + place) * (spec.context - 2) for place in range(spec.parallel))
+        await asyncio.gather(*(complete(running.socket, text, 2) for text in texts))
 
     async def processes(self) -> int:
         return len(workers())
@@ -117,7 +129,12 @@ class TestLlamaCppEngine(EngineConformance):
 
 async def test_errors_never_show_the_resolved_path(rig: LlamaCppRig) -> None:
     for bad in (rig.missing, rig.corrupt):
-        for verb in (rig.engine.ensure_fetched(bad), rig.engine.ensure_loaded("r1", bad)):
+        verbs = (
+            rig.engine.ensure_fetched(bad, Arrivals()),
+            rig.engine.estimate(bad),
+            rig.engine.ensure_loaded("r1", bad),
+        )
+        for verb in verbs:
             with pytest.raises(Exception, match="MODELS") as caught:
                 await verb
             assert bad.source.location not in str(caught.value)

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.processes import end_leftovers, memory_of, offer_to_oom_killer, started_at
+from orchestrator.engines.processes import end_leftovers, offer_to_oom_killer, started_at
+from orchestrator.engines.weight import weight_of
 from orchestrator.values.fleet import Running
 from tests.engines.real_time import REAL_TIME, until
 
@@ -90,16 +91,16 @@ async def test_what_is_gone_needs_nothing() -> None:
     with process(COMMAND) as left:
         gone = running(left.pid)
     assert started_at(gone.pid) == 0.0
-    assert memory_of(gone.pid) is None
+    assert weight_of(gone.pid) is None
     await end_leftovers([gone], command=COMMAND, own=[])
 
 
 async def test_a_zombie_counts_as_gone() -> None:
     with process(COMMAND) as left:
         seen = running(left.pid)
-        assert memory_of(seen.pid) is not None
+        assert weight_of(seen.pid) is not None
         left.terminate()
         await until(lambda: is_gone(left.pid))
-        assert memory_of(seen.pid) is None
+        assert weight_of(seen.pid) is None
         async with asyncio.timeout(2.0):
             await end_leftovers([seen], command=COMMAND, own=[])
