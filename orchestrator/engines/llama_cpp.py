@@ -59,7 +59,7 @@ class LlamaCppEngine:
         self._place = Workplace(
             argv=tuple(command),
             runtime=RuntimeFolder(runtime),
-            path_of=library.path_of,
+            path_of=self._path_of,
             threads=threads,
             load_deadline_s=load_deadline_s,
             hang_deadline_s=hang_deadline_s,
@@ -71,7 +71,7 @@ class LlamaCppEngine:
 
     async def version(self, spec: ModelSpec) -> str:
         """Return the installed package's version and what it was built for."""
-        return str(await self._checked(spec))
+        return str(llama_build.check(await asyncio.to_thread(self._build), spec))
 
     async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
         """Have the model file; what the user has put somewhere stays there."""
@@ -87,12 +87,10 @@ class LlamaCppEngine:
 
     async def estimate(self, spec: ModelSpec) -> Pools:
         """Let llama.cpp go through the motions in a short-lived child."""
-        await self._checked(spec)
         return (await dry_run(spec, self._place)).pools
 
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
         """Have a warm worker."""
-        await self._checked(spec)
         return await self._roster.ensure_loaded(replica, spec)
 
     async def ensure_unloaded(self, replica: str) -> None:
@@ -125,8 +123,10 @@ class LlamaCppEngine:
         """Unload everything; nothing can be loaded afterwards."""
         await self._roster.close()
 
-    async def _checked(self, spec: ModelSpec) -> Build:
-        return llama_build.check(await asyncio.to_thread(self._build), spec)
+    def _path_of(self, spec: ModelSpec) -> Path:
+        """Return the model file, where there is a llama.cpp that can load it. Reads files: from a thread."""
+        llama_build.check(self._build(), spec)
+        return self._library.path_of(spec)
 
     def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> Worker:
         return Worker(replica, spec, self._place, on_death)
