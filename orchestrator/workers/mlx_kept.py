@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 
 from orchestrator.workers.mlx_runtime import CACHE
 from orchestrator.workers.slots import shared_prefix
+
+_MOST: Final = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -62,9 +64,9 @@ class Kept:
         self._entries.append(_Entry(tokens, caches, size_bytes))
 
     def trim(self, limit_bytes: int) -> None:
-        """Forget the least recently used until the rest takes no more than that."""
+        """Forget the least recently used until the rest takes no more than that, and is quickly searched."""
         total = sum(entry.size_bytes for entry in self._entries)
-        while self._entries and total > limit_bytes:
+        while self._entries and (total > limit_bytes or len(self._entries) > _MOST):
             total -= self._entries.pop(0).size_bytes
 
     def clear(self) -> None:

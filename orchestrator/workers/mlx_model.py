@@ -2,12 +2,24 @@
 
 from json import loads
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.mlx_folder import MlxFolder, read_folder
 from orchestrator.workers.mlx_pieces import pieces_of
 from orchestrator.workers.mlx_runtime import UTILS, give_back_freed
+
+# What mlx, mlx-lm and transformers raise over folders that they cannot load.
+_CAUSES: Final = (
+    AttributeError,
+    ImportError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class MlxModel:
@@ -25,7 +37,7 @@ class MlxModel:
             # Reading a large vocabulary takes hundreds of MB for a moment: they are free for the weights.
             give_back_freed()
             self.network, _ = UTILS.load_model(path)
-        except (ValueError, RuntimeError, KeyError, TypeError, OSError, ImportError, MemoryError) as error:
+        except _CAUSES as error:
             raise refusal_of(path, error) from error
         self.n_parameters: int = UTILS.get_total_parameters(self.network)
         self.train_context = self.folder.train_context

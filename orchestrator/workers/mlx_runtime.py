@@ -2,11 +2,11 @@
 
 import ctypes
 import gc
+import importlib
 import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 
@@ -25,11 +25,11 @@ with _limits_kept():
     import mlx.core as mx
 
     # Untyped, or typed as something that they do not return.
-    GENERATE: Any = import_module("mlx_lm.generate")
-    CACHE: Any = import_module("mlx_lm.models.cache")
-    CONVERT: Any = import_module("mlx_lm.convert")
-    SAMPLE: Any = import_module("mlx_lm.sample_utils")
-    UTILS: Any = import_module("mlx_lm.utils")
+    GENERATE: Any = importlib.import_module("mlx_lm.generate")
+    CACHE: Any = importlib.import_module("mlx_lm.models.cache")
+    CONVERT: Any = importlib.import_module("mlx_lm.convert")
+    SAMPLE: Any = importlib.import_module("mlx_lm.sample_utils")
+    UTILS: Any = importlib.import_module("mlx_lm.utils")
 
 
 def device_bytes() -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.engines.mlx import INSTALL, MlxEngine
 from orchestrator.engines.sources import DEMO_FOLDER
-from orchestrator.errors import EngineUnavailable
+from orchestrator.errors import EngineError, EngineUnavailable
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec, Source
 from tests.builders import spec
@@ -159,3 +159,20 @@ async def test_an_architecture_that_mlx_lm_does_not_know_is_terminal_and_named(r
     with pytest.raises(Exception, match="quark not supported") as caught:
         await rig.engine.ensure_loaded("r1", rig.missing)
     assert "newer mlx-lm" in str(caught.value)
+
+
+async def test_a_quantised_model_is_made_once_and_served(rig: MlxRig) -> None:
+    smaller = spec("smaller", engine="mlx", location="small", context=128, parallel=2, quantize="q8")
+    made = await rig.engine.ensure_fetched(smaller, lambda _: None)
+    again: list[object] = []
+    assert await rig.engine.ensure_fetched(smaller, again.append) == made
+    assert again == []  # nothing is made a second time
+    assert await rig.answers(await rig.engine.ensure_loaded("r1", smaller))
+    assert await rig.engine.ensure_removed(smaller, []) > 0
+
+
+async def test_a_type_that_mlx_does_not_make_is_refused_with_those_that_it_does(rig: MlxRig) -> None:
+    odd = spec("odd", engine="mlx", location="tiny", quantize="q4_K_M")
+    with pytest.raises(EngineError, match="mixed_4_6") as caught:
+        await rig.engine.ensure_fetched(odd, lambda _: None)
+    assert "q4_K_M" in str(caught.value)
