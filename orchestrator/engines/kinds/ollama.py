@@ -1,0 +1,21 @@
+"""The engine `ollama`: models that Ollama servers run, on this machine or beside it."""
+
+from typing import Final
+
+from orchestrator.engines.base import Engine, Premises
+from orchestrator.engines.ollama.engine import OllamaEngine
+from orchestrator.values.engine import EngineTraits
+
+TRAITS: Final = EngineTraits(
+    name="ollama",
+    summary="has one or several Ollama servers run the model",
+    schemes=("ollama", "file", "demo", "hf", "https"),
+    bare="ollama",
+    takes=frozenset({"endpoint", "api_key", "quantize", "accelerator"}),
+    choices={"accelerator": ("auto", "cpu")},
+)
+
+
+def build(premises: Premises) -> Engine:
+    """Return the engine; nothing is connected to before a model needs it."""
+    return OllamaEngine(premises)

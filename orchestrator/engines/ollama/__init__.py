@@ -1,0 +1,1 @@
+"""The engine `ollama`: models that Ollama servers run, on this machine or beside it."""

@@ -1,0 +1,379 @@
+"""Models on Ollama servers, one replica each on all servers of its model."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from yarl import URL
+
+from orchestrator.engines.accelerators import Accelerators, NvidiaDriver
+from orchestrator.engines.base import Finding, OnDisk, Premises, Progress
+from orchestrator.engines.crew import Crew
+from orchestrator.engines.egress import Egress
+from orchestrator.engines.ollama.diagnosis import findings_of
+from orchestrator.engines.ollama.names import parse
+from orchestrator.engines.ollama.pins import Noted, Pins
+from orchestrator.engines.ollama.place import default_url, is_here, urls_of
+from orchestrator.engines.ollama.reckon import Reckoner
+from orchestrator.engines.ollama.registry import Registry
+from orchestrator.engines.ollama.relay import Silence
+from orchestrator.engines.ollama.removal import remove
+from orchestrator.engines.ollama.replica import Replica, Terms
+from orchestrator.engines.ollama.server import Server
+from orchestrator.engines.ollama.site import Claims, Patience, Site
+from orchestrator.engines.ollama.stock import TAGS, Stock, Stocked
+from orchestrator.engines.ollama.trouble import Refused, check_version
+from orchestrator.engines.roster import OnDeath, Roster
+from orchestrator.engines.sockets import RuntimeFolder
+from orchestrator.errors import EngineError, EngineUnavailable, NotAllowed
+from orchestrator.values.fleet import Running
+from orchestrator.values.memory import RAM, Pools, added
+from orchestrator.values.spec import ModelSpec
+
+# How often servers are asked whether they still hold what they should, in seconds.
+WATCH_S: Final = 1.0
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class OllamaEngine:
+    """Drives Ollama servers that somebody else has started.
+
+    Args:
+        premises: its settings give the deadlines, its environment the default server.
+        patience: how long unloads take.
+        watch_s: how often servers are asked what they hold.
+        silence: how long a server may say nothing; None takes it from the settings.
+        registry: asked what tags mean now.
+        accelerators: others than the machine's only in tests.
+    """
+
+    name = "ollama"
+
+    def __init__(
+        self,
+        premises: Premises,
+        *,
+        patience: Patience | None = None,
+        watch_s: float = WATCH_S,
+        silence: Silence | None = None,
+        registry: Registry | None = None,
+        accelerators: Accelerators | None = None,
+    ) -> None:
+        settings = premises.settings
+        self._settings = settings
+        self._environment = premises.environment
+        self._egress = Egress(anywhere=settings.egress)
+        self._runtime = RuntimeFolder(premises.runtime)
+        self._crew = Crew()
+        self._stock = Stock(premises)
+        self._claims = Claims()
+        self._pins = Pins(self._runtime.path / "pinned.json")
+        self._pulled = Noted(premises.cache / "ollama" / "pulled.json")
+        self._patience = patience or Patience()
+        self._registry = registry or Registry()
+        first_s = max(settings.hang_deadline_s, settings.request_deadline_s)
+        self._terms = Terms(
+            crew=self._crew,
+            load_deadline_s=settings.load_deadline_s,
+            silence=silence or Silence(first_s=first_s, next_s=settings.hang_deadline_s),
+            watch_s=watch_s,
+        )
+        self._reckoner = Reckoner(accelerators or NvidiaDriver())
+        self._servers: dict[tuple[str, str], Server] = {}
+        self._roster: Roster[Replica] = Roster(self._hire)
+        self._closed = False
+
+    async def version(self, spec: ModelSpec) -> str:
+        """Return the versions of the servers that answer, each once.
+
+        Raises:
+            EngineUnavailable: none of them answers, or one is too old.
+        """
+        found: list[str] = []
+        failure: EngineError | None = None
+        for server in self._servers_of(spec):
+            try:
+                version = await _answered(server.version(), server)
+            except EngineUnavailable as error:
+                failure = failure or _placed(error, spec)
+                continue
+            except EngineError as error:
+                raise _placed(error, spec) from None
+            with _Placed(spec):
+                check_version(server.url, version)
+            found.append(version)
+        if not found and failure is not None:
+            raise failure
+        return ", ".join(dict.fromkeys(found))
+
+    async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
+        """Have the model on all servers that answer, on one at least: pulled or sent, and ours made of it."""
+        stocked: dict[Server, Stocked] = {}
+        failures: list[EngineError] = []
+        tally = _Tally(progress)
+        meant = spec
+        for server in self._servers_of(spec):
+            try:
+                before = await self._has_tag(server, spec)
+                found = await _answered(self._stock.fetched(server, meant, tally), server)
+            except EngineError as error:
+                failures.append(_placed(error, spec))
+                if not isinstance(error, EngineUnavailable):
+                    raise
+                continue
+            if not before and await self._has_tag(server, spec):
+                self._pulled.add((server.url, spec.source.location))
+            stocked[server] = found
+            tally.next()
+            if found.resolved:  # the others are to have the same
+                meant = replace(spec, source=replace(spec.source, resolved=found.resolved))
+        if not stocked:
+            raise failures[0]
+        first = next(iter(stocked.values()))
+        here = any(is_here(server.url) for server in stocked)
+        where = ", ".join(sorted(server.url for server in stocked))
+        return OnDisk(
+            resolved=first.resolved,
+            size_bytes=first.size_bytes if here else 0,
+            exclusive=f"ollama weights {first.blob[:12]} at {where}" if first.blob else "",
+        )
+
+    async def newest(self, spec: ModelSpec) -> str:
+        """Return the digest that the tag has in its registry now; of a file, what its own source means."""
+        if spec.source.scheme != TAGS:
+            return await self._stock.library.newest(spec)
+        if spec.source.sha256:
+            return ""
+        if self._settings.offline:
+            raise NotAllowed(
+                f"source '{spec.source.written}' can only be looked up in its registry, and the settings file says "
+                "`offline: true`",
+                where=spec.name,
+                fix="allow it, or set `update: {check: never}`",
+            )
+        with _Placed(spec):
+            return await self._registry.digest(spec.source)
+
+    async def ensure_removed(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
+        """Delete our model, a tag that we have pulled, and a file that we have fetched, from all servers that answer."""
+        freed = 0
+        for server in self._servers_of(spec):
+            with suppress(EngineUnavailable):
+                freed += await _answered(
+                    remove(server, spec, keep, stock=self._stock, pulled=self._pulled), server
+                )
+        if spec.source.scheme != TAGS:
+            freed += await self._stock.library.remove(spec, [k for k in keep if k.source.scheme != TAGS])
+        return freed
+
+    async def estimate(self, spec: ModelSpec) -> Pools:
+        """Return an upper bound from the model's header, for each server on this machine."""
+        parts: list[Pools] = []
+        failure: EngineError | None = None
+        for server in self._servers_of(spec):
+            if not is_here(server.url):
+                continue
+            try:
+                stocked = await _answered(self._stock.present(server, spec), server)
+                shown = await _answered(server.show(stocked.name), server)
+            except EngineUnavailable as error:
+                failure = _placed(error, spec)
+                continue
+            except EngineError as error:
+                raise _placed(error, spec) from None
+            if shown is not None:
+                parts.append(await self._reckoner.peak(server, shown, stocked.size_bytes, spec))
+        if failure is not None and not parts:
+            raise failure
+        return added(parts)
+
+    async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
+        """Have it in the memory of all servers that answer, on one at least, for good."""
+        if not self._crew.is_open and not self._closed:
+            await self._crew.open()
+        return await self._roster.ensure_loaded(replica, spec)
+
+    async def ensure_unloaded(self, replica: str) -> None:
+        """Have every server let go of it, with proof."""
+        await self._roster.ensure_unloaded(replica)
+
+    async def observe(self) -> Mapping[str, Running]:
+        """Return the replicas that a server holds now, with what they take of this machine."""
+        found = await asyncio.gather(*(self._seen(each) for each in self._roster))
+        return {running.replica: running for running in found if running is not None}
+
+    async def held(self) -> Pools:
+        """Return what is in memory for all replicas, loads and unloads under way included; each runner once."""
+        sites = {
+            (site.server.url, site.stocked.blob): site
+            for each in self._roster
+            for site in each.sites
+            if site.stocked is not None and site.here
+        }
+        weights = await asyncio.gather(*(self._reckoner.weigh(site) for site in sites.values()))
+        return added([{RAM: each.own_bytes} | dict(each.gpu_bytes) for each in weights if each.own_bytes])
+
+    async def reap(self, leftovers: Sequence[Running]) -> None:  # noqa: ARG002 (we have our own list)
+        """Unload what an earlier daemon has loaded for good; a server that does not answer is asked another time."""
+        for url, name in self._pins.left():
+            server = self._server(url, "")
+            with suppress(EngineError, Refused):
+                await server.unload(name)
+                self._pins.forget((url, name))
+        self._runtime.remove_stale({each.path for each in self._roster})
+
+    def on_exit(self, report: Callable[[str, EngineError], None]) -> None:
+        """Report replicas that no server holds any more; a later call replaces the one before."""
+        self._roster.on_exit(report)
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Say what the servers are, what they hold, and what is not ours."""
+        usual = self._server(default_url(self._environment), "")
+        servers = {server.url: server for server in (usual, *self._servers.values())}
+        return [
+            finding for server in servers.values() for finding in await findings_of(server, self._environment)
+        ]
+
+    async def close(self) -> None:
+        """Unload everything; nothing can be loaded afterwards."""
+        self._closed = True
+        try:
+            await self._roster.close()
+        finally:
+            await self._crew.close()
+            for server in self._servers.values():
+                await server.close()
+            self._servers.clear()
+
+    def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> Replica:
+        sites = [
+            Site(
+                server,
+                spec,
+                claims=self._claims,
+                pins=self._pins,
+                patience=self._patience,
+                stock=lambda at, what: _answered(self._stock.present(at, what), at),
+            )
+            for server in self._servers_of(spec)
+        ]
+        path = self._runtime.socket_of(replica)
+        return Replica(replica, spec, path, sites=sites, terms=self._terms, on_death=on_death)
+
+    def _servers_of(self, spec: ModelSpec) -> list[Server]:
+        """Return a model's servers.
+
+        Raises:
+            NotAllowed: one of them is not on our own networks, and the settings do not allow that.
+        """
+        urls = urls_of(spec, self._environment)
+        with _Placed(spec):
+            for url in urls:
+                self._egress.check(URL(url))
+        return [self._server(url, spec.api_key) for url in urls]
+
+    def _server(self, url: str, key: str) -> Server:
+        if (url, key) not in self._servers:
+            self._servers[url, key] = Server(url, self._egress, key=key)
+        return self._servers[url, key]
+
+    async def _has_tag(self, server: Server, spec: ModelSpec) -> bool:
+        if spec.source.scheme != TAGS:
+            return False
+        return parse(spec.source.location).key in await _answered(server.listed(), server)
+
+    async def _seen(self, replica: Replica) -> Running | None:
+        running = replica.observed()
+        if running is None or await replica.look() or replica.observed() is None:
+            return None
+        held = [site for site in replica.sites if site.loaded]
+        weights = await asyncio.gather(*(self._reckoner.weigh(site) for site in held))
+        gpu = added(dict(each.gpu_bytes) for each in weights)
+        return replace(
+            running,
+            memory_bytes=sum(each.ram_bytes for each in weights),
+            gpu_bytes=tuple(sorted(gpu.items())),
+            drift="; ".join([text for site in held if (text := await self._drift(site))]),
+        )
+
+    async def _drift(self, site: Site) -> str:
+        """Return how a server differs from what was loaded there."""
+        source, stocked, seen = site.spec.source, site.stocked, site.resident
+        if stocked is None or seen is None:
+            return ""
+        if seen.digest and stocked.digest and seen.digest != stocked.digest:
+            return f"{stocked.name} was made anew at {site.server.url}"
+        if source.scheme != TAGS or source.sha256 or not stocked.resolved:
+            return ""
+        with suppress(EngineError, Refused):
+            base = (await site.server.listed()).get(parse(source.location).key)
+            if base is not None and base.digest != stocked.resolved:
+                return (
+                    f"{source.written} was pulled anew at {site.server.url}: it is {base.digest[:12]}, "
+                    f"and {stocked.resolved[:12]} is loaded"
+                )
+        return ""
+
+
+class _Tally:
+    """Progress over several servers, one after another."""
+
+    def __init__(self, tell: Callable[[Progress], None]) -> None:
+        self._tell = tell
+        self._before = 0
+        self._last = 0
+
+    def __call__(self, progress: Progress) -> None:
+        self._last = max(self._last, progress.total_bytes)
+        if progress.total_bytes:
+            self._tell(
+                replace(
+                    progress,
+                    done_bytes=self._before + progress.done_bytes,
+                    total_bytes=self._before + progress.total_bytes,
+                )
+            )
+        else:
+            self._tell(progress)
+
+    def next(self) -> None:
+        self._before, self._last = self._before + self._last, 0
+
+
+class _Placed:
+    """Has every error say which model it is about."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EngineError):
+            _placed(error, self._spec)
+
+
+def _placed(error: EngineError, spec: ModelSpec) -> EngineError:
+    error.where = error.where or spec.name
+    return error
+
+
+async def _answered(asked: Awaitable[T], server: Server) -> T:
+    """Have a server's refusal be an engine's error."""
+    try:
+        return await asked
+    except Refused as refused:
+        if refused.status in {401, 403}:
+            raise EngineUnavailable(
+                f"{server.url} refuses the daemon (status {refused.status})",
+                fix="name the server by its address in `endpoint`, or correct `api_key`, in the model's file",
+            ) from None
+        raise EngineError(
+            f"{server.url}: {refused.what or f'status {refused.status}'}", fix="see the Ollama server's log"
+        ) from None

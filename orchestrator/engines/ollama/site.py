@@ -1,0 +1,251 @@
+"""One replica on one server: loaded and kept there, looked after, and let go of with proof."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+
+from orchestrator.clock import monotonic_s
+from orchestrator.engines.ollama.local import Runner, runner_of
+from orchestrator.engines.ollama.names import parse
+from orchestrator.engines.ollama.pins import Pins
+from orchestrator.engines.ollama.place import is_here, port_of
+from orchestrator.engines.ollama.request import ALWAYS, KEEP
+from orchestrator.engines.ollama.server import Resident, Server
+from orchestrator.engines.ollama.stock import Stocked
+from orchestrator.engines.ollama.trouble import Refused, of_load, unreachable
+from orchestrator.engines.ollama.words import said_in
+from orchestrator.errors import EngineError, EngineUnavailable, LoadFailed
+from orchestrator.values.spec import ModelSpec
+
+# How often a server is asked whether a model is gone, in seconds.
+POLL_S: Final = 0.05
+# A load that was given up is not listed while it goes on: gone is what is not listed for this long, in seconds.
+SETTLED_S: Final = 0.4
+# A server that does not answer in time is asked again before it counts as lost.
+_MISSES: Final = 3
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long an unload may take, in seconds: until it is asked for again, until the runner is killed where that is
+    safe, and until it has failed.
+    """
+
+    again_s: float = 2.0
+    kill_s: float = 10.0
+    fail_s: float = 15.0
+
+
+@dataclass
+class Claims:
+    """Which replica has which weights on which server: a server has one runner for each."""
+
+    held: dict[tuple[str, str], dict[int, tuple[str, str]]] = field(default_factory=dict)
+
+    def take(self, site: "Site", stocked: Stocked) -> None:
+        """Claim the weights.
+
+        Raises:
+            LoadFailed: another model of ours has them, under other settings.
+        """
+        others = self.held.setdefault((site.server.url, stocked.blob), {})
+        for name, model in others.values():
+            if name != stocked.name and stocked.blob:
+                raise LoadFailed(
+                    f"model '{model}' has the same weights loaded at {site.server.url}, and Ollama holds them once "
+                    "only: loading this one would unload it",
+                    where=site.spec.name,
+                    fix="unload it first, or give one of them another `endpoint`",
+                )
+        others[id(site)] = (stocked.name, site.spec.name)
+
+    def shared(self, site: "Site", stocked: Stocked) -> bool:
+        """Say whether another replica lives on the same runner."""
+        others = self.held.get((site.server.url, stocked.blob), {})
+        return any(who != id(site) and name == stocked.name for who, (name, _) in others.items())
+
+    def give_back(self, site: "Site", stocked: Stocked) -> None:
+        others = self.held.get((site.server.url, stocked.blob), {})
+        others.pop(id(site), None)
+        if not others:
+            self.held.pop((site.server.url, stocked.blob), None)
+
+
+class Site:
+    """Used by one replica.
+
+    Args:
+        stock: returns the model as it lies on the server, made there if need be.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        spec: ModelSpec,
+        *,
+        claims: Claims,
+        pins: Pins,
+        patience: Patience,
+        stock: Callable[[Server, ModelSpec], Any],
+    ) -> None:
+        self.server = server
+        self.spec = spec
+        self.here = is_here(server.url)
+        self.loaded = False
+        self.in_flight = 0
+        self.stocked: Stocked | None = None  # set while it is, or may be, in the server's memory
+        self.runner: Runner | None = None
+        self.resident: Resident | None = None  # as it was last seen
+        self._claims = claims
+        self._pins = pins
+        self._patience = patience
+        self._stock = stock
+        self._misses = 0
+
+    async def load(self) -> None:
+        """Have it in memory for good, and have it answer once.
+
+        Raises:
+            EngineError
+        """
+        stocked: Stocked = await self._stock(self.server, self.spec)
+        self._claims.take(self, stocked)
+        self._pins.add((self.server.url, stocked.name))
+        self.stocked = stocked
+        await self._answer_once(stocked)
+        self.resident = (await self._ask_resident()).get(parse(stocked.name).key)
+        if self.resident is None:
+            raise LoadFailed(
+                f"{self.server.url} has loaded it and let go of it again",
+                fix="look what else is loaded there: ollama ps",
+            )
+        if self.here:
+            self.runner = await asyncio.to_thread(runner_of, stocked.blob, port_of(self.server.url))
+        self._misses = 0
+        self.loaded = True
+
+    async def check(self) -> str:
+        """Return why it is not there any more, "" if it is."""
+        if self.stocked is None:
+            return "it is not loaded"
+        if self.runner is not None and not await asyncio.to_thread(lambda runner: runner.alive, self.runner):
+            return f"its runner at {self.server.url} has ended; the server's log says why"
+        try:
+            found = await self.server.resident()
+        except EngineUnavailable as error:
+            self._misses = _MISSES if error.what.endswith(self.server.url) else self._misses + 1
+            return error.what if self._misses >= _MISSES else ""
+        except (Refused, EngineError) as error:
+            return f"{self.server.url}: {error.what}"
+        self._misses = 0
+        self.resident = found.get(parse(self.stocked.name).key)
+        if self.resident is None:
+            return f"its runner is gone: the server at {self.server.url} has unloaded it, or was restarted"
+        return ""
+
+    async def release(self) -> None:
+        """Have it out of the server's memory, as far as no other replica lives there; with proof.
+
+        Raises:
+            EngineError: it will not go.
+        """
+        self.loaded = False
+        stocked = self.stocked
+        if stocked is None:
+            return
+        if not self._claims.shared(self, stocked):
+            await self._until_gone(stocked)
+        self.stocked = self.runner = self.resident = None
+        self._claims.give_back(self, stocked)
+        self._pins.remove((self.server.url, stocked.name))
+
+    async def _until_gone(self, stocked: Stocked) -> None:
+        """Ask, look, and insist."""
+        began_s, patience = monotonic_s(), self._patience
+        asked_s = absent_s = None
+        killed = False
+        while (now_s := monotonic_s()) - began_s < patience.fail_s:
+            try:
+                if asked_s is None or now_s - asked_s >= patience.again_s:
+                    await self.server.unload(stocked.name)
+                    asked_s = now_s
+                listed = parse(stocked.name).key in await self.server.resident()
+            except EngineUnavailable:
+                return await self._without_server()
+            except Refused:
+                listed = True
+            runner = self.runner or await self._find(stocked)
+            if listed or (runner is not None and await asyncio.to_thread(lambda it: it.alive, runner)):
+                absent_s = None
+                if runner is not None and not killed and now_s - began_s >= patience.kill_s:
+                    killed = runner.kill()
+            elif self._proven(absent_s := absent_s or now_s, now_s):
+                return None
+            else:
+                asked_s = None if asked_s is not None and now_s - asked_s >= SETTLED_S / 2 else asked_s
+            await asyncio.sleep(POLL_S)
+        raise EngineError(
+            f"{self.server.url} does not let go of {stocked.name}: its runner does not end",
+            where=self.spec.name,
+            fix=f"ollama stop {stocked.name}; if that does not help, restart the Ollama server",
+        )
+
+    def _proven(self, absent_s: float, now_s: float) -> bool:
+        """Say whether it is gone for good: at once where it was seen loaded, else after a while."""
+        return self.resident is not None or now_s - absent_s >= SETTLED_S
+
+    async def _find(self, stocked: Stocked) -> Runner | None:
+        if not self.here or self.resident is not None:
+            return None
+        return await asyncio.to_thread(runner_of, stocked.blob, port_of(self.server.url))
+
+    async def _without_server(self) -> None:
+        """Have a server's runner go where the server itself has: one that was killed leaves it behind."""
+        if self.runner is not None:
+            await asyncio.to_thread(self.runner.kill)
+
+    async def _ask_resident(self) -> dict[tuple[str, ...], Resident]:
+        try:
+            return await self.server.resident()
+        except Refused as refused:
+            raise of_load(refused.status, refused.what, self.server.url) from None
+
+    async def _answer_once(self, stocked: Stocked) -> None:
+        """Have the server load it and make one token, or one vector. How long that takes is the caller's to bound."""
+        path, body = _first_request(self.spec, stocked)
+        try:
+            async with self.server.session.post(
+                f"{self.server.url}{path}", json=body, allow_redirects=False
+            ) as answer:
+                said = await answer.read()
+                status = answer.status
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError):
+                raise unreachable(self.server.url) from None
+            raise LoadFailed(f"{self.server.url} broke off while it was loading") from None
+        if status != _OK or not _is_answer(said, path):
+            raise of_load(status, said_in(said.strip().rpartition(b"\n")[2]), self.server.url)
+
+
+def _first_request(spec: ModelSpec, stocked: Stocked) -> tuple[str, dict[str, Any]]:
+    if stocked.embeds:
+        return "/api/embed", {"model": stocked.name, "input": ["Hi"], "keep_alive": KEEP}
+    body = {"model": stocked.name, **ALWAYS, "stream": False, "options": {"num_predict": 1}}
+    if "chat" in spec.capabilities:
+        return "/api/chat", body | {"messages": [{"role": "user", "content": "Hi"}]}
+    return "/api/generate", body | {"prompt": "Hi", "raw": True}
+
+
+def _is_answer(body: bytes, path: str) -> bool:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and (
+        bool(said.get("embeddings")) if path == "/api/embed" else "error" not in said
+    )
