@@ -52,7 +52,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 request.method,
                 URL(str(request.url), encoded=True),
                 headers=_headers_for(request),
-                data=_body_of(request),
+                data=await _body_of(request),
                 allow_redirects=False,
                 auto_decompress=False,
                 timeout=_timeout_of(request),
@@ -101,9 +101,10 @@ def _headers_for(request: httpx.Request) -> list[tuple[str, str]]:
     ]
 
 
-def _body_of(request: httpx.Request) -> bytes | BytesIO | httpx.AsyncByteStream | None:
+async def _body_of(request: httpx.Request) -> bytes | BytesIO | httpx.AsyncByteStream | None:
     if isinstance(request.stream, httpx.ByteStream):
-        return sendable(request.content) if request.content else None
+        content = await request.aread()  # one that follows a redirect was not read yet
+        return sendable(content) if content else None
     if isinstance(request.stream, httpx.AsyncByteStream):
         return request.stream
     raise TypeError("a request of an asynchronous client has a body of another kind")
