@@ -141,3 +141,14 @@ async def test_what_is_fetched_is_quantised_as_part_of_it(
     assert on_disk.size_bytes == len(content) + made
     assert await books.remove(model, [plain]) == made
     assert books.path_of(plain).read_bytes() == content
+
+
+async def test_a_folder_is_quantised_with_mlx_s_own_means(runtime: Path) -> None:
+    pytest.importorskip("mlx.core", reason="mlx is not made for this machine")
+    books = library(runtime, form="mlx")
+    model = spec(engine="mlx", quantize="q8")
+    before = sum(path.stat().st_size for path in (DEMO / "tiny-mlx").iterdir())
+    made = (await books.ensure(model, Arrivals())).size_bytes - before
+    assert (books.path_of(model) / "model.safetensors").stat().st_size < made < 0.7 * before
+    assert await books.ensure(model, Arrivals())
+    assert await books.remove(model, []) == made
