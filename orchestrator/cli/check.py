@@ -1,7 +1,6 @@
 """`check [DIR]`: every problem of every file, without a daemon."""
 
 import argparse
-import asyncio
 import json
 import os
 from dataclasses import asdict, replace
@@ -11,19 +10,17 @@ from typing import cast
 from orchestrator.cli import wire, words
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.places import configuration
-from orchestrator.cli.premises import premises
 from orchestrator.cli.problems import problem_lines
+from orchestrator.cli.room import too_large
 from orchestrator.cli.terminal import Terminal, terminal
 from orchestrator.config import paths
 from orchestrator.config.check import check, hints
 from orchestrator.config.decode import Surroundings
 from orchestrator.config.settings import read_settings
-from orchestrator.control.preview import offline
 from orchestrator.engines import kinds
-from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.values.catalog import Document, Problem, Reading
+from orchestrator.errors import ConfigError
+from orchestrator.values.catalog import Reading
 from orchestrator.values.settings import Settings
-from orchestrator.values.spec import ModelSpec
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -37,13 +34,9 @@ def execute(args: argparse.Namespace) -> int:
         )
     reading = check(folder, os.environ, kinds.traits())
     settings = read_settings(Surroundings(folder=folder, env=os.environ)).value
-    found = list(hints(reading, settings))
-    try:
-        too_large = _too_large(reading, folder, settings or Settings())
-    except OrchestratorError as error:
-        found.append(f"whether the models fit into the memory could not be told: {error.what}")
-    else:
-        reading = replace(reading, problems=(*reading.problems, *too_large))
+    problems, untold = too_large(reading, folder, settings or Settings())
+    reading = replace(reading, problems=(*reading.problems, *problems))
+    found = (*hints(reading, settings), *untold)
     shown = terminal()
     if args.json:
         answer = {
@@ -58,23 +51,6 @@ def execute(args: argparse.Namespace) -> int:
         for hint in found:
             shown.line(f"hint: {hint}", "yellow")
     return Exit.ERROR if reading.problems else Exit.OK
-
-
-def _too_large(reading: Reading, folder: Path, settings: Settings) -> list[Problem]:
-    """Return a problem for each model that this machine could never load, with the figures.
-
-    Nothing is downloaded for that: of what is not here yet, only `memory` says how large it is.
-    """
-    state = paths.state_folder(settings, os.environ)
-    unfit = asyncio.run(offline(premises(settings, state), folder, state))["unfit"]
-    models = reading.catalog.models
-    return [_at(models[each["model"]], each["why"], each["fix"]) for each in unfit if each["model"] in models]
-
-
-def _at(document: Document[ModelSpec], what: str, fix: str) -> Problem:
-    line = document.lines.get("memory", document.lines.get("source", 0))
-    excerpt = document.text.splitlines()[line - 1] if line else ""
-    return Problem(path=document.path, line=line, column=1, what=what, fix=fix, excerpt=excerpt)
 
 
 def _report(reading: Reading, folder: Path, shown: Terminal) -> None:

@@ -100,6 +100,15 @@ def test_check_refuses_what_can_never_fit_with_the_figures(shell: Shell) -> None
     assert done.stdout.endswith("1 problem in 1 of 4 files\n")
 
 
+def test_check_says_what_it_could_not_tell(shell: Shell) -> None:
+    shell("init", "models")
+    command = 'engine: server\nsource: m\ncommand: [x, "{port}"]\n'
+    (shell.home / "models" / "models.d" / "fast.yaml").write_text(command)
+    done = shell("check", "models")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "hint: model 'fast': what its command will take cannot be known" in done.stdout
+
+
 def test_check_as_json_holds_the_same_for_programs(shell: Shell) -> None:
     shell("init", "models")
     (shell.home / "models" / "models.d" / "fast.yaml").write_text("engine: llamacpp\nsource: demo:tiny\n")
