@@ -15,10 +15,17 @@ from orchestrator.engines.library import Library
 from orchestrator.engines.processes import end_leftovers
 from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.server_attempt import Terms
-from orchestrator.engines.server_command import PROGRAMS, environment_of, program_of, search_path, version_of
+from orchestrator.engines.server_command import (
+    PROGRAMS,
+    Home,
+    environment_of,
+    program_of,
+    search_path,
+    version_of,
+)
 from orchestrator.engines.server_health import WRONG_PATH_S
 from orchestrator.engines.server_ports import Ports
-from orchestrator.engines.server_process import GUARD, PACKAGE
+from orchestrator.engines.server_process import GUARD
 from orchestrator.engines.server_replica import Served, Workshop
 from orchestrator.engines.server_tree import end_marked
 from orchestrator.engines.sockets import RuntimeFolder
@@ -58,7 +65,9 @@ class ServerEngine:
     ) -> None:
         settings = premises.settings
         self._runtime = RuntimeFolder(premises.runtime)
-        self._own = premises.environment
+        self._home = Home(
+            own=premises.environment, temporary=self._runtime.temporary, offline=settings.offline
+        )
         self._files = Library(premises, form="gguf")
         self._folders = Library(premises, form="mlx")
         self._crew = Crew()
@@ -66,7 +75,7 @@ class ServerEngine:
         terms = Terms(
             runtime=self._runtime,
             ports=Ports(),
-            own=premises.environment,
+            home=self._home,
             mark=self._mark,
             egress=settings.egress,
             wrong_path_s=wrong_path_s,
@@ -86,7 +95,7 @@ class ServerEngine:
 
     async def version(self, spec: ModelSpec) -> str:
         """Return where the command's program lies and since when; a Python module's is Python's own."""
-        return version_of(program_of(spec, self._environment(spec)))
+        return version_of(program_of(spec, environment_of(spec, self._home)))
 
     async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
         """Have what `{model}` stands for; a bare name is the command's own business."""
@@ -161,7 +170,7 @@ class ServerEngine:
 
     async def diagnose(self) -> Sequence[Finding]:
         """List known servers; none is needed, and what a command lacks its model's condition says."""
-        path = search_path(self._own)
+        path = search_path(self._home.own)
         known = [name for name in PROGRAMS if await asyncio.to_thread(shutil.which, name, path=path)]
         found = (
             ", ".join(known) or f"none of {', '.join(PROGRAMS)}; any other that speaks OpenAI's API will do"
@@ -176,9 +185,6 @@ class ServerEngine:
 
     def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> Served:
         return Served(replica, spec, self._shop, on_death)
-
-    def _environment(self, spec: ModelSpec) -> dict[str, str]:
-        return environment_of(spec, self._own, package=PACKAGE, temporary=self._runtime.temporary)
 
     def _library(self, spec: ModelSpec) -> Library | None:
         if spec.source.scheme == BARE:

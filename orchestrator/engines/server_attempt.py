@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from orchestrator.engines.logtail import LogTail
 from orchestrator.engines.processes import started_at
 from orchestrator.engines.server_cause import address_was_in_use, fix_for, last_lines
-from orchestrator.engines.server_command import PORT, SOCKET, filled, redaction, uses
+from orchestrator.engines.server_command import PORT, SOCKET, Home, filled, redaction, uses
 from orchestrator.engines.server_health import Health, Outcome, until_well
 from orchestrator.engines.server_place import Place
 from orchestrator.engines.server_ports import Ports, stranger_on
@@ -26,13 +26,13 @@ _DEAF: Final = "`health:` has to be a path that answers 200 without a key, such 
 class Terms:
     """How commands are started.
 
-    `own` is the daemon's environment, `mark` begins what `Order.mark` is, and
-    `egress` allows endpoints beyond the user's own networks.
+    `mark` begins what `Order.mark` is, and `egress` allows endpoints beyond the
+    user's own networks.
     """
 
     runtime: RuntimeFolder
     ports: Ports
-    own: Mapping[str, str] = field(repr=False)
+    home: Home
     mark: str
     egress: bool
     wrong_path_s: float
@@ -60,13 +60,13 @@ class Attempt:
         self._terms = terms
         self._socket = own_socket_of(terms.runtime, replica)
         self._port = 0  # set where it listens on one that we have chosen
+        self._at_endpoint = False  # where it chooses its address itself
         self._cleared = False
         self.health = Health(self._place(), path=spec.health, api_key=spec.api_key)
         self._call = Call(
             argv=filled(spec, port=self._port, socket=self._socket, model=model),
             environment=environment,
-            own=terms.own,
-            folder=terms.runtime.temporary,
+            home=terms.home,
             mark=f"{terms.mark}:{replica}",
             grace_s=terms.grace_s,
         )
@@ -75,8 +75,14 @@ class Attempt:
         """Start it, and return what came of it.
 
         Raises:
-            LoadFailed: the system will not start it.
+            LoadFailed: the system will not start it, or somebody else has its address.
         """
+        if self._at_endpoint and await self.health.is_well():
+            raise LoadFailed(
+                f"something answers at {self._spec.endpoints[0]} before the command was started",
+                where=self._spec.name,
+                fix="stop it, or let the model use it: `engine: openai` without `command`",
+            )
         self._terms.runtime.make()
         remove(self._socket)  # one that an earlier process has left would be taken for a live one
         try:
@@ -143,6 +149,7 @@ class Attempt:
         if uses(self._spec, SOCKET):
             return Place.on_socket(self._socket)
         if self._spec.endpoints:
+            self._at_endpoint = True
             return Place.at_endpoint(self._spec.endpoints[0], anywhere=self._terms.egress)
         raise LoadFailed(
             "nothing says where the command listens",

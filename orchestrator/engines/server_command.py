@@ -5,13 +5,17 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import orchestrator
 from orchestrator.engines.environment import worker_environment
 from orchestrator.errors import EngineUnavailable
 from orchestrator.values.spec import ModelSpec
+
+PACKAGE: Final = Path(orchestrator.__file__).resolve().parent
 
 PORT: Final = "{port}"
 SOCKET: Final = "{socket}"
@@ -20,6 +24,15 @@ MODEL: Final = "{model}"
 # What a secret has at least, in characters: a shorter value, such as `0,1`, would be found in any line.
 _SECRET_LENGTH: Final = 6
 
+# Nothing leaves the machine that the user has not asked for: vLLM and the Hugging Face libraries report on
+# their use by default. A model's file may say otherwise.
+_QUIET: Final[Mapping[str, str]] = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+# With `offline: true` in the settings file: what keeps the same libraries from downloading.
+_OFFLINE: Final[Mapping[str, str]] = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 # By the name of a program: the command that installs it.
 PROGRAMS: Final[Mapping[str, str]] = {
     "llama-server": "brew install llama.cpp",
@@ -53,14 +66,23 @@ def filled(spec: ModelSpec, *, port: int, socket: Path, model: str) -> tuple[str
     return tuple(places.sub(lambda found: values[found[0]], part) for part in spec.command)
 
 
-def environment_of(
-    spec: ModelSpec, own: Mapping[str, str], *, package: Path, temporary: Path
-) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What a command is given. `own` is the daemon's environment, `temporary` a private folder."""
+
+    own: Mapping[str, str] = field(repr=False)
+    temporary: Path
+    offline: bool
+
+
+def environment_of(spec: ModelSpec, home: Home) -> dict[str, str]:
     """Return all that the command may know of the daemon's environment, and what its model file adds."""
-    passed = worker_environment(own, package=package, temporary=temporary)
+    passed = worker_environment(home.own, package=PACKAGE, temporary=home.temporary)
     passed.pop("PYTHONPATH", None)  # it finds our package, which is none of the command's business
     # Python holds lines back that go to a pipe; the last ones would be missing when they are needed.
-    return passed | {"PATH": search_path(own), "PYTHONUNBUFFERED": "1"} | dict(spec.environment)
+    ours = {"PATH": search_path(home.own), "PYTHONUNBUFFERED": "1", **_QUIET}
+    offline = _OFFLINE if home.offline else {}
+    return {**passed, **ours, **offline, **dict(spec.environment)}
 
 
 def search_path(own: Mapping[str, str]) -> str:

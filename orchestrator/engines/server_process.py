@@ -5,19 +5,17 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-import orchestrator
 from orchestrator.engines.cause import Cause
 from orchestrator.engines.child import Child, Command
 from orchestrator.engines.environment import worker_environment
 from orchestrator.engines.logtail import LogTail
 from orchestrator.engines.processes import offer_to_oom_killer
 from orchestrator.engines.server_cause import cause_of
+from orchestrator.engines.server_command import PACKAGE, Home
 from orchestrator.workers.order import Order, decode_started, encode_order
 
-PACKAGE: Final = Path(orchestrator.__file__).resolve().parent
 GUARD: Final = "orchestrator.workers.guard"
 # How long the guard may take to end everything, in seconds, before it is killed itself: freeing many GB of
 # memory takes a while.
@@ -33,8 +31,7 @@ class Call:
 
     argv: tuple[str, ...] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
-    own: Mapping[str, str] = field(repr=False)  # the daemon's environment
-    folder: Path
+    home: Home
     mark: str
     grace_s: float
 
@@ -80,14 +77,14 @@ class Process:
         order = Order(
             argv=call.argv,
             environment=dict(call.environment),
-            folder=str(call.folder),
+            folder=str(call.home.temporary),
             mark=call.mark,
             grace_s=call.grace_s,
         )
         guard = Command(
             argv=(sys.executable, "-m", GUARD),
-            environment=worker_environment(call.own, package=PACKAGE, temporary=call.folder),
-            folder=call.folder,
+            environment=worker_environment(call.home.own, package=PACKAGE, temporary=call.home.temporary),
+            folder=call.home.temporary,
             message=encode_order(order),
         )
         try:

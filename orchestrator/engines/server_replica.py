@@ -13,7 +13,6 @@ from orchestrator.engines.server_attempt import Attempt, Terms, own_socket_of
 from orchestrator.engines.server_command import environment_of, program_of
 from orchestrator.engines.server_front import Front
 from orchestrator.engines.server_health import Outcome, until_hung
-from orchestrator.engines.server_process import PACKAGE
 from orchestrator.engines.server_tree import tree_of, weight_of_tree
 from orchestrator.errors import LoadFailed, LoadTimedOut, ReplicaDied
 from orchestrator.values.fleet import Running
@@ -126,15 +125,17 @@ class Served:
     async def _start(self) -> Running:
         terms = self._shop.terms
         model = await self._shop.locate(self.spec)
-        environment = environment_of(self.spec, terms.own, package=PACKAGE, temporary=terms.runtime.temporary)
+        environment = environment_of(self.spec, terms.home)
         program_of(self.spec, environment)
         for remaining in reversed(range(PORTS_TRIED)):
             self._check_wanted()
             self._attempt = attempt = Attempt(
                 self._replica, self.spec, terms, model=model, environment=environment
             )
-            outcome = await attempt.run()
-            self._check_wanted()
+            try:
+                outcome = await attempt.run()
+            finally:
+                self._check_wanted()  # else its end would be taken for a failure of its own
             if outcome is Outcome.WELL:
                 return await self._open(attempt, model)
             if not remaining or not attempt.another_port_may_help(outcome):

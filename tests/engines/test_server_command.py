@@ -12,6 +12,7 @@ from orchestrator.engines.server_cause import address_was_in_use, cause_of, last
 from orchestrator.engines.server_command import (
     PORT,
     SOCKET,
+    Home,
     environment_of,
     filled,
     program_of,
@@ -60,7 +61,7 @@ def test_placeholders_are_filled_wherever_they_stand_and_other_braces_are_left_a
     assert not uses(served(command=("serve", "{port}")), SOCKET)
 
 
-def test_a_command_knows_no_secret_of_the_daemon_s(tmp_path: Path) -> None:
+def test_a_command_knows_no_secret_of_the_daemon_s() -> None:
     own = {
         "PATH": "/bin",
         "HOME": "/home/ann",
@@ -69,7 +70,7 @@ def test_a_command_knows_no_secret_of_the_daemon_s(tmp_path: Path) -> None:
         "NOTIFY_SOCKET": "/run/n",
     }
     spec = served(environment=(("HOME", "/home/bob"), ("KEY", "k")))
-    known = environment_of(spec, own, package=tmp_path, temporary=Path("/run/tmp"))
+    known = environment_of(spec, Home(own=own, temporary=Path("/run/tmp"), offline=False))
     assert known == {
         "PATH": search_path(own),
         "HOME": "/home/bob",
@@ -78,7 +79,17 @@ def test_a_command_knows_no_secret_of_the_daemon_s(tmp_path: Path) -> None:
         "TMPDIR": "/run/tmp",
         "GGML_NO_BACKTRACE": "1",
         "PYTHONUNBUFFERED": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
     }
+
+
+def test_a_command_is_told_that_it_is_offline() -> None:
+    home = Home(own={}, temporary=Path("/run/tmp"), offline=True)
+    assert environment_of(served(), home)["HF_HUB_OFFLINE"] == "1"
+    willing = served(environment=(("HF_HUB_OFFLINE", "0"), ("DO_NOT_TRACK", "0")))
+    assert environment_of(willing, home) == environment_of(served(), home) | dict(willing.environment)
 
 
 def test_programs_beside_the_daemon_are_found_after_all_others() -> None:

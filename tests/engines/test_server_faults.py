@@ -30,7 +30,8 @@ from tests.engines.conformance import Arrivals, Exits
 from tests.engines.real_time import REAL_TIME, SOON_S, until
 from tests.engines.server_rig import STUB, ask, command_of, engine, guards, hidden, is_gone, served, stub
 
-pytestmark = REAL_TIME
+# On the daemon's own event loop; test_server.py runs on both.
+pytestmark = [REAL_TIME, pytest.mark.asyncio(loop_factories=["uvloop"])]
 
 DEMO = Path(__file__).parents[2] / "orchestrator/demo"
 Build = Callable[..., ServerEngine]
@@ -219,7 +220,11 @@ async def test_a_server_may_listen_where_it_likes(build: Build) -> None:
         command=(sys.executable, STUB, "good", "--port", str(port)),
         endpoints=(f"http://127.0.0.1:{port}/v1",),
     )
-    running = await build().ensure_loaded("r1", spec)
+    made = build()
+    running = await made.ensure_loaded("r1", spec)
+    assert (await ask(running))[0] == 200
+    error = await failure(made.ensure_loaded("r2", spec))
+    assert "before the command was started" in error.what
     assert (await ask(running))[0] == 200
 
 
