@@ -50,12 +50,12 @@ def worker(folder: Path, name: str) -> Iterator[Path]:
 
 
 class Relay:
-    """A TCP port that leads to a worker's socket, and can be taken away and put back.
+    """A TCP port that leads to a worker's socket or another port, and can be taken away and put back.
 
     Each new connection is held for `hold_s` first, so that a load takes its time.
     """
 
-    def __init__(self, target: Path, *, hold_s: float = 0.0) -> None:
+    def __init__(self, target: Path | int, *, hold_s: float = 0.0) -> None:
         self._target = target
         self._hold_s = hold_s
         self._crew = Crew()
@@ -110,7 +110,7 @@ class Relay:
                 await asyncio.sleep(self._hold_s)
             finally:
                 self.holding -= 1
-            far_reader, far_writer = await asyncio.open_unix_connection(str(self._target))
+            far_reader, far_writer = await self._connect()
             try:
                 async with asyncio.TaskGroup() as pumps:
                     pumps.create_task(_pump(reader, far_writer))
@@ -119,6 +119,11 @@ class Relay:
                 far_writer.transport.abort()
         finally:
             writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, int):
+            return await asyncio.open_connection("127.0.0.1", self._target)
+        return await asyncio.open_unix_connection(str(self._target))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -159,7 +164,11 @@ class Scripted:
         self.connections = 0
         self.left = asyncio.Event()
         self.crew = Crew()
-        self.url = ""
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
 
     def posted(self) -> list[dict[str, Any]]:
         return [asked.fields for asked in self.asked if asked.method == "POST"]
@@ -197,7 +206,7 @@ async def scripted(script: Script) -> AsyncIterator[Scripted]:
     made = Scripted(script)
     await made.crew.open()
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(made), "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    made.port = server.sockets[0].getsockname()[1]
     try:
         yield made
     finally:
