@@ -18,7 +18,7 @@ from orchestrator.workers.inbox import Inbox, Vital
 from orchestrator.workers.mlx_kept import Kept
 from orchestrator.workers.mlx_memory import BUFFERS_BYTES, PROMPTS_AT_ONCE, STEP_TOKENS, kv_bytes, slot_bytes
 from orchestrator.workers.mlx_model import MlxModel
-from orchestrator.workers.mlx_runtime import GENERATE, device_bytes
+from orchestrator.workers.mlx_runtime import CACHE, GENERATE, device_bytes
 from orchestrator.workers.mlx_sampling import MlxSampler, greedy
 from orchestrator.workers.pace import Pace
 from orchestrator.workers.work import Generation, Progress, Work
@@ -113,6 +113,9 @@ class MlxBatch:
             self._model = self._load()
             self._slot_bytes = slot_bytes(self._model.folder, self._context)
             self._kept_bytes = kv_bytes(self._model.folder, self._context)
+            # Caches of other kinds cannot be cut back to the end of the prompt, and are kept there as well.
+            caches = CACHE.make_prompt_cache(self._model.network)
+            self._rewindable = all(type(cache) is CACHE.KVCache for cache in caches)
             self._generator = self._new_generator()
             if self._warm:
                 self._warm_up()
@@ -179,10 +182,8 @@ class MlxBatch:
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._parallel:
             work = self._waiting.popleft()
-            # The active requests and what is kept share the room of one request more than can be active.
-            others = self._parallel - len(self._active) - 1
-            self._kept.trim(others * self._slot_bytes + self._kept_bytes)
             caches, work.cached = self._kept.find(work.prompt)
+            self._make_room(active=len(self._active) + 1)
             (number,) = self._generator.insert(
                 [work.prompt[work.cached :]],
                 max_tokens=[work.max_tokens],
@@ -194,6 +195,10 @@ class MlxBatch:
             work.admitted_s = time.monotonic()
             self._active[number] = work
             self._reading[number] = 0
+
+    def _make_room(self, *, active: int) -> None:
+        """Forget so much that active requests and what is kept have one place more than can be active."""
+        self._kept.trim((self._parallel - active) * self._slot_bytes + self._kept_bytes)
 
     def _step(self) -> None:
         """Decode one token of every answer, and in what room is left a part of the prompts."""
@@ -223,8 +228,10 @@ class MlxBatch:
 
     def _has_read(self, response: Any) -> int:  # noqa: ANN401 (an untyped library)
         """Take note of how far a prompt is read; return how many tokens that was."""
-        done: int = response.progress[0]
-        count = done - self._reading.get(response.uid, done)
+        done, of = response.progress
+        count: int = done - self._reading.get(response.uid, done)
+        if count and done == of - 1 and not self._rewindable:
+            self._keep(*reversed(self._generator.extract_cache([response.uid])[response.uid]))
         if response.end_of_prompt:
             self._reading.pop(response.uid, None)
         else:
@@ -238,7 +245,11 @@ class MlxBatch:
             number = response.uid
             caches, tokens = self._generator.remove([number], return_prompt_caches=True)[number]
         self._forget(response.uid)
+        self._keep(tokens, caches)
+
+    def _keep(self, tokens: list[int], caches: list[Any]) -> None:
         self._kept.keep(list(tokens), caches)
+        self._make_room(active=len(self._active))
 
     def _forget(self, number: int) -> None:
         self._active.pop(number)
