@@ -46,7 +46,7 @@ class Candidate:
         )
 
 
-def admit(  # noqa: PLR0913 (what a decision about memory looks at)
+def admit(
     state: State,
     candidates: Sequence[Candidate],
     demand: Demand,

@@ -1,6 +1,6 @@
 """The memory budget: what every replica is charged, what is free, and what can never fit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from orchestrator.values.fleet import Phase, Replica
@@ -65,8 +65,8 @@ def over(state: State) -> dict[str, int]:
 def obstacle(state: State, spec: ModelSpec) -> str:
     """Return why `spec` can never be loaded as things are, with the figures; "" where it may fit.
 
-    Beside an on-demand model all resident ones have to fit; beside a resident
-    one those that are loaded already. Programs outside do not count here: they come and go.
+    Beside it stay the resident models that are loaded, and those that will be
+    because they come before it. Programs outside do not count here: they come and go.
     """
     needed = need(state, spec)
     pools = state.memory.pools
@@ -78,7 +78,7 @@ def obstacle(state: State, spec: ModelSpec) -> str:
             return f"it needs {sized(size, name)}, and there is no {name} here"
     if not any(needed.values()):
         return rival(state, spec)
-    beside = {name: need(state, other) for name, other in _immovable(state, spec)}
+    beside = _staying(state, spec)
     taken = added(beside.values())
     for name, size in needed.items():
         pool = pools.get(name)
@@ -109,14 +109,29 @@ def rival(state: State, spec: ModelSpec) -> str:
     return ""
 
 
-def _immovable(state: State, spec: ModelSpec) -> Iterable[tuple[str, ModelSpec]]:
-    """Give the models that are not unloaded for the sake of `spec`."""
-    for name, record in state.models.items():
-        other = record.desired
-        if name != spec.name and other is not None and other.resident:
-            stays = not spec.resident or other.pinned or _is_live(state, name)
-            if stays:
-                yield name, other
+def _staying(state: State, spec: ModelSpec) -> dict[str, Pools]:
+    """Return what the models take that are not unloaded for the sake of `spec`."""
+    residents = {
+        name: record.desired
+        for name, record in sorted(state.models.items())
+        if name != spec.name and record.desired is not None and record.desired.resident
+    }
+    staying: dict[str, Pools] = {}
+    for replica in state.fleet.replicas.values():
+        if replica.model in residents and replica.phase in (Phase.STARTING, Phase.READY):
+            staying[replica.model] = highest((staying.get(replica.model, NOTHING), charge(state, replica)))
+    if spec.resident and _is_live(state, spec.name):
+        return staying
+    left = {name: pool.most for name, pool in state.memory.pools.items()}
+    for taken in staying.values():
+        left = {name: size - taken.get(name, 0) for name, size in left.items()}
+    for name, other in residents.items():
+        needed = need(state, other)
+        before = not spec.resident or name < spec.name
+        if name not in staying and before and fits(needed, left):
+            staying[name] = needed
+            left = {pool: size - needed.get(pool, 0) for pool, size in left.items()}
+    return staying
 
 
 def _is_live(state: State, model: str) -> bool:

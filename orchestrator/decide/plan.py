@@ -61,7 +61,7 @@ def plan(state: State, demand: Demand, limits: Limits, now: datetime) -> tuple[A
         replicas = by_model.get(name, [])
         if record.desired is None and not replicas:
             continue
-        ending += _endings(record, replicas, demand, limits, now)
+        ending += _endings(state, record, replicas, demand, limits, now)
         wishes += _wishes(state, record, replicas, demand, now)
     leaving = {action.replica for action in ending if isinstance(action, Drain)}
     for drain in (*relieve(state, demand, now), *idle_ends(state, demand, now)):
@@ -110,14 +110,19 @@ def _unload_at(replica: Replica, demand: Demand, limits: Limits, now: datetime) 
 
 
 def _endings(
-    record: ModelRecord, replicas: Sequence[Replica], demand: Demand, limits: Limits, now: datetime
+    state: State,
+    record: ModelRecord,
+    replicas: Sequence[Replica],
+    demand: Demand,
+    limits: Limits,
+    now: datetime,
 ) -> Iterator[Action]:
     keep = serving(record, replicas)
     for replica in replicas:
         match replica.phase:
             case Phase.READY if replica is not keep:
                 yield Drain(model=replica.model, replica=replica.id, why=_why_end(record, keep))
-            case Phase.STARTING if not _worth_starting(record, replica, keep):
+            case Phase.STARTING if not _worth_starting(state, record, replica, keep):
                 yield _unload(replica, _why_end(record, keep))
             case Phase.DRAINING if replica.not_before is None or replica.not_before <= now:
                 if demand.leases.get(replica.id, 0) == 0:
@@ -128,19 +133,19 @@ def _endings(
                 pass
 
 
-def _worth_starting(record: ModelRecord, replica: Replica, keep: Replica | None) -> bool:
+def _worth_starting(state: State, record: ModelRecord, replica: Replica, keep: Replica | None) -> bool:
     """True where a starting replica may become the one that serves."""
     desired = record.desired
     if desired is None:
         return False
     if replica.launch == desired.launch:
         return keep is None or keep.launch != desired.launch
-    # The stable one, brought back because the desired one has failed and nobody serves.
+    # The stable one, brought back because the desired one has failed or cannot fit, and nobody serves.
     return (
         keep is None
         and record.stable is not None
         and replica.launch == record.stable.launch
-        and desired.launch in record.rejected
+        and (desired.launch in record.rejected or bool(budget.obstacle(state, desired)))
     )
 
 

@@ -1,6 +1,7 @@
 """Which replica of a model takes new requests, and the routing table that says so."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from orchestrator.decide import budget
@@ -66,7 +67,16 @@ def _route(state: State, record: ModelRecord, desired: ModelSpec, replicas: Sequ
         remote=desired.remote,
         load_s=state.footprints.get(desired.launch, budget.UNKNOWN).load_s,
         progress="" if replica else _progress(state, record, replicas),
+        retry_at=None if replica else _retry_at(record, desired, replicas),
     )
+
+
+def _retry_at(record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica]) -> datetime | None:
+    """Return when what failed is tried again; None where nothing failed, or a try is under way."""
+    rejection = record.rejected.get(desired.launch)
+    if rejection is None or any(replica.phase is Phase.STARTING for replica in replicas):
+        return None
+    return rejection.retry_at
 
 
 def stalled(state: State, record: ModelRecord) -> bool:

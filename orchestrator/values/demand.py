@@ -21,8 +21,7 @@ class Demand:
     """Requests under way and waiting.
 
     `leases` counts those under way by replica, absent is none. `idle_since`
-    says since when a ready replica has had no lease; one that never had any is
-    absent. `waiting` is by model.
+    says since when a ready replica without leases has had none. `waiting` is by model.
     """
 
     leases: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,8 +1,7 @@
 """The loop with a fake engine, a real store, and hours that pass in milliseconds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,20 +22,9 @@ from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelSpec, ModelState
 from orchestrator.values.state import State
 from tests.builders import CONFIG, NOW, catalog, plenty, spec
+from tests.control.inline import Inline
 
 OLD, NEW = spec(location="tiny"), spec(location="small")
-
-
-class Inline(Executor):
-    """Runs at once: a thread would not know of virtual time."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 (an executor hands on whatever it was)
-            future.set_exception(error)
-        return future
 
 
 class Bench:
