@@ -19,7 +19,8 @@ from tests.engines.real_time import REAL_TIME
 from tests.engines.rig import Arrivals
 from tests.engines.test_llama_cpp import chat
 
-pytestmark = REAL_TIME
+# What happens happens in a child: one kind of event loop is enough here.
+pytestmark = [REAL_TIME, pytest.mark.asyncio(loop_factories=["asyncio"])]
 
 DEMO = Path(__file__).parent.parent.parent.parent / "orchestrator" / "demo"
 
