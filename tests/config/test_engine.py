@@ -4,11 +4,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from jsonschema import Draft7Validator
 
 from orchestrator.config import draft
 from orchestrator.config.decode import Surroundings
 from orchestrator.config.notation import recurrence_s
-from orchestrator.config.schema import engine_fields
+from orchestrator.config.schema import engine_fields, schema
 from orchestrator.config.show import render
 from orchestrator.engines import kinds
 from orchestrator.values.engine import EngineTraits
@@ -173,6 +174,9 @@ def test_the_engines_that_there_are_take_only_fields_that_there_are() -> None:
         assert each.takes <= set(engine_fields()), each.name
         assert each.needs <= each.takes, each.name
         assert set(each.choices) <= each.takes, each.name
+        for name, words in each.choices.items():
+            rule = schema("model")["properties"][name]
+            assert all(Draft7Validator(rule).is_valid(word) for word in words), (each.name, name)
         assert not each.bare or each.bare in each.schemes, each.name
 
 
