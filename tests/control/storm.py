@@ -127,13 +127,13 @@ class _House:
         )
 
     def any_spec(self, name: str) -> ModelSpec:
-        always = self.draw.random() < 0.3  # noqa: PLR2004
+        always = self.draw.random() < 0.3
         return spec(
             name,
             location=self.draw.choice(["small", "middle", "large"]),
             load=LoadWhen.ALWAYS if always else LoadWhen.ON_DEMAND,
             idle_s=self.draw.choice([5.0, 20.0, 600.0]),
-            pinned=always and self.draw.random() < 0.2,  # noqa: PLR2004
+            pinned=always and self.draw.random() < 0.2,
         )
 
     async def look(self, held: Pools) -> Memory:
@@ -167,7 +167,7 @@ class _House:
         while clock_s() < self.ends_s:
             await asyncio.sleep(self.draw.uniform(0, 3))
             model = self.draw.choice(NAMES)
-            patience_s = WAITS_S if self.draw.random() < 0.9 else self.draw.uniform(0.1, 2)  # noqa: PLR2004
+            patience_s = WAITS_S if self.draw.random() < 0.9 else self.draw.uniform(0.1, 2)
             outcome = await self.request(model, patience_s, priority=self.draw.choice([5, 5, 5, 9]))
             self.told.outcomes[outcome] += 1
 
