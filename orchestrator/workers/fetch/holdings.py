@@ -93,7 +93,7 @@ class Holdings:
             blob = os.path.relpath(self._shelf.blob(item.digest), link.parent)
             link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not link.is_symlink() or os.readlink(link) != blob:  # noqa: PTH115 (the text itself)
-                fresh = link.with_name(f".{name_of(item.digest)}")
+                fresh = link.with_name(f".{name_of(item.digest)}.{os.getpid()}")
                 fresh.unlink(missing_ok=True)
                 fresh.symlink_to(blob)
                 fresh.replace(link)

@@ -183,6 +183,17 @@ async def test_two_models_with_one_file_share_its_download(origin: Origin, runti
     assert paths[0].samefile(paths[1])
 
 
+async def test_models_of_one_source_do_not_get_in_each_other_s_way(origin: Origin, runtime: Path) -> None:
+    files = {"config.json": b"{}", "model.safetensors": gguf(1), "tokenizer.json": b"[]"}
+    origin.repositories["org/mlx"] = Repository(files=files)
+    books = library(runtime, form="mlx", settings=Settings(hf_endpoint=origin.url))
+    models = [hub("org/mlx", name) for name in "abcd"]
+    found = await asyncio.gather(*(books.ensure(model, Arrivals()) for model in models))
+    assert len(set(found)) == 1
+    assert len(origin.bodies()) == 1
+    assert {path.name for path in books.path_of(models[0]).iterdir()} == set(files)
+
+
 async def test_who_waits_for_a_download_goes_on_with_it_when_it_dies(origin: Origin, runtime: Path) -> None:
     model = gguf(7, SIZE)
     origin.repositories["org/one"] = Repository(files={"one.gguf": model})
