@@ -66,7 +66,10 @@ class ServerEngine:
         settings = premises.settings
         self._runtime = RuntimeFolder(premises.runtime)
         self._home = Home(
-            own=premises.environment, temporary=self._runtime.temporary, offline=settings.offline
+            own=premises.environment,
+            temporary=self._runtime.temporary,
+            compiled=premises.cache / "compiled",
+            offline=settings.offline,
         )
         self._files = Library(premises, form="gguf")
         self._folders = Library(premises, form="mlx")

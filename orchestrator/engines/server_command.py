@@ -68,10 +68,15 @@ def filled(spec: ModelSpec, *, port: int, socket: Path, model: str) -> tuple[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """What a command is given. `own` is the daemon's environment, `temporary` a private folder."""
+    """What a command is given. `own` is the daemon's environment, `temporary` a private folder.
+
+    `compiled` keeps what PyTorch compiles, which would go to the temporary
+    files: in memory on many systems, hundreds of MB, and lost with a restart.
+    """
 
     own: Mapping[str, str] = field(repr=False)
     temporary: Path
+    compiled: Path
     offline: bool
 
 
@@ -80,7 +85,12 @@ def environment_of(spec: ModelSpec, home: Home) -> dict[str, str]:
     passed = worker_environment(home.own, package=PACKAGE, temporary=home.temporary)
     passed.pop("PYTHONPATH", None)  # it finds our package, which is none of the command's business
     # Python holds lines back that go to a pipe; the last ones would be missing when they are needed.
-    ours = {"PATH": search_path(home.own), "PYTHONUNBUFFERED": "1", **_QUIET}
+    ours = {
+        "PATH": search_path(home.own),
+        "PYTHONUNBUFFERED": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(home.compiled),
+        **_QUIET,
+    }
     offline = _OFFLINE if home.offline else {}
     return {**passed, **ours, **offline, **dict(spec.environment)}
 

@@ -37,6 +37,10 @@ def log_of(*lines: str) -> LogTail:
     return log
 
 
+def home(own: dict[str, str], *, offline: bool = False) -> Home:
+    return Home(own=own, temporary=Path("/run/tmp"), compiled=Path("/cache/compiled"), offline=offline)
+
+
 def test_placeholders_are_filled_wherever_they_stand_and_other_braces_are_left_alone() -> None:
     command = (
         "serve",
@@ -70,7 +74,7 @@ def test_a_command_knows_no_secret_of_the_daemon_s() -> None:
         "NOTIFY_SOCKET": "/run/n",
     }
     spec = served(environment=(("HOME", "/home/bob"), ("KEY", "k")))
-    known = environment_of(spec, Home(own=own, temporary=Path("/run/tmp"), offline=False))
+    known = environment_of(spec, home(own))
     assert known == {
         "PATH": search_path(own),
         "HOME": "/home/bob",
@@ -79,6 +83,7 @@ def test_a_command_knows_no_secret_of_the_daemon_s() -> None:
         "TMPDIR": "/run/tmp",
         "GGML_NO_BACKTRACE": "1",
         "PYTHONUNBUFFERED": "1",
+        "TORCHINDUCTOR_CACHE_DIR": "/cache/compiled",
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -86,10 +91,10 @@ def test_a_command_knows_no_secret_of_the_daemon_s() -> None:
 
 
 def test_a_command_is_told_that_it_is_offline() -> None:
-    home = Home(own={}, temporary=Path("/run/tmp"), offline=True)
-    assert environment_of(served(), home)["HF_HUB_OFFLINE"] == "1"
+    offline = home({}, offline=True)
+    assert environment_of(served(), offline)["HF_HUB_OFFLINE"] == "1"
     willing = served(environment=(("HF_HUB_OFFLINE", "0"), ("DO_NOT_TRACK", "0")))
-    assert environment_of(willing, home) == environment_of(served(), home) | dict(willing.environment)
+    assert environment_of(willing, offline) == environment_of(served(), offline) | dict(willing.environment)
 
 
 def test_programs_beside_the_daemon_are_found_after_all_others() -> None:
