@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from orchestrator.engines.openai_endpoints import Endpoints
     from orchestrator.engines.openai_replica import OpenAIReplica
 
-# The pause between two health checks of a replica. A guess: mostly a request notices a dead endpoint first.
+# The pause between two health checks of a replica near by; REMOTE_TIMES as long for others. A guess: mostly a
+# request notices a dead endpoint first.
 CHECK_EVERY_S: Final = 10.0
 # The pause before the check that a failed request causes: long enough that many of them cause few.
 CHECK_AFTER_S: Final = 0.2
@@ -105,7 +106,7 @@ class OpenAIEngine:
         await self._roster.ensure_unloaded(replica)
 
     async def observe(self) -> Mapping[str, Running]:
-        """Ask all endpoints now, and return the replicas of those that serve."""
+        """Ask the endpoints now, and return the replicas of those that serve."""
         async with asyncio.TaskGroup() as looks:
             for worker in self._roster:
                 looks.create_task(worker.look())

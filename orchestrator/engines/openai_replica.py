@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from orchestrator.engines.bridge import Bridge
 from orchestrator.engines.crew import Crew
@@ -14,6 +15,11 @@ from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.errors import LoadFailed, LoadTimedOut, ReplicaDied, RequestError
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec
+
+# Endpoints beyond one's own networks are asked this many times less often: their owners count requests.
+REMOTE_TIMES: Final = 6
+# What such an endpoint said is taken for true for so long, in seconds.
+FRESH_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,7 @@ class OpenAIReplica:
         self._watch: asyncio.Task[None] | None = None
         self._starting: asyncio.Timeout | None = None
         self._failed = asyncio.Event()
+        self._looked_s = 0.0
 
     async def start(self) -> Running:
         """Return once an endpoint is known to serve the model; else nothing is left.
@@ -85,11 +92,12 @@ class OpenAIReplica:
             self._starting.reschedule(asyncio.get_running_loop().time())
 
     async def look(self) -> None:
-        """Ask its endpoints now, where it is ready."""
-        if self.running is not None and self.endpoints is not None and not self.unwanted:
-            await self.endpoints.look()
-            if self.endpoints.reason is not None:
-                self._failed.set()
+        """Ask its endpoints now, where it is ready and they are not known to be well."""
+        if self.running is None or self.unwanted:
+            return
+        age_s = asyncio.get_running_loop().time() - self._looked_s
+        if not self.spec.remote or self._failed.is_set() or age_s > FRESH_S:
+            await self._look()
 
     def observed(self) -> Running | None:
         """Return what was true when its endpoints were asked last."""
@@ -111,19 +119,28 @@ class OpenAIReplica:
             await self._bridge.open()
         except OSError as error:
             raise LoadFailed(f"its socket cannot be made: {error.strerror}", where=self.spec.name) from None
+        self._looked_s = asyncio.get_running_loop().time()
         self.running = Running(replica=self._replica, socket=str(self.socket), pid=0, pid_started=0.0)
         self._watch = self._place.crew.start(self._keep_watch(), name=f"watch over {self._replica}")
         return self.running
 
+    async def _look(self) -> None:
+        if self.endpoints is not None:
+            await self.endpoints.look()
+            self._looked_s = asyncio.get_running_loop().time()
+        if self._has_died():
+            self._failed.set()
+
     async def _keep_watch(self) -> None:
         """Ask the endpoints again and again, and tell of their end."""
+        every_s = self._place.check_every_s * (REMOTE_TIMES if self.spec.remote else 1)
         while not self._has_died():
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._place.check_every_s):
+                async with asyncio.timeout(every_s):
                     await self._failed.wait()
             await asyncio.sleep(self._place.check_after_s)
             self._failed.clear()
-            await self.look()
+            await self._look()
         reason = self.endpoints.reason if self.endpoints else None
         if reason is not None and not self.unwanted:
             self._on_death(ReplicaDied(reason.what, where=self.spec.name, fix=reason.fix))

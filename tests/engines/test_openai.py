@@ -1,8 +1,9 @@
 """The openai engine keeps the contract, with real servers of OpenAI's API behind it."""
 
 import asyncio
+import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,34 @@ class TestOpenAIEngine(EngineConformance):
     @pytest.fixture
     def rig(self, rig: OpenAIRig) -> OpenAIRig:
         return rig
+
+
+async def test_a_real_stream_comes_through_with_all_that_it_tells(rig: OpenAIRig) -> None:
+    running = await rig.engine.ensure_loaded("r1", rig.good)
+    events = [event async for event in stream(running.socket, max_tokens=8)]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert {chunk["model"] for chunk in chunks} == {"fast"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert chunks[-1]["usage"]["completion_tokens"] == 8
+    assert set(chunks[-1]["timings"]) >= {"prompt_ms", "predicted_per_second"}
+    said = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1])
+    assert len(said) == 8
+
+
+async def stream(socket: str, **fields: object) -> AsyncGenerator[str, None]:
+    """Yield the data of a stream's events."""
+    body = {
+        "model": "any",
+        "messages": [{"role": "user", "content": "count to 9"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "ignore_eos": True,
+    }
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket)) as session,
+        session.post("http://replica/v1/chat/completions", json=body | fields) as response,
+    ):
+        async for line in response.content:
+            if line.strip():
+                yield line.decode().removeprefix("data: ").strip()

@@ -264,6 +264,18 @@ async def test_an_endpoint_in_the_middle_of_an_answer_lives(runtime: Path) -> No
         assert await engine.observe() == {}
 
 
+async def test_an_endpoint_far_away_is_not_asked_at_every_look(runtime: Path) -> None:
+    async with scripted(Server()) as server, engine_in(runtime, egress=True, check_every_s=3600.0) as engine:
+        await engine.ensure_loaded("r1", of(server.url, paid=True))
+        for _ in range(3):
+            assert set(await engine.observe()) == {"r1"}
+        assert len(server.asked) == 1
+        await engine.ensure_loaded("r2", of(server.url))
+        for _ in range(3):
+            assert set(await engine.observe()) == {"r1", "r2"}
+        assert len(server.asked) == 5
+
+
 async def test_health_counts_the_endpoints(runtime: Path) -> None:
     async with scripted(Server()) as server, engine_in(runtime) as engine:
         running = await engine.ensure_loaded("r1", of(server.url, "http://127.0.0.1:9/v1"))
