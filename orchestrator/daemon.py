@@ -44,6 +44,7 @@ from orchestrator.gateway.app import Gateway, build
 from orchestrator.gateway.bind import bind_tcp, refuse_open_bind
 from orchestrator.gateway.server import serve
 from orchestrator.history.writer import HistoryWriter
+from orchestrator.jobs.progress import FetchLog
 from orchestrator.jobs.updates import Updates
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
@@ -154,7 +155,6 @@ class House:
     facts: Facts
     loop: Loop
     follower: Follower
-    updates: Updates
     adopted: asyncio.Event
     gateway: Gateway
     operations: Operations
@@ -239,7 +239,6 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         facts=facts,
         loop=loop,
         follower=follower,
-        updates=Updates(loop),
         adopted=adopted,
         gateway=gateway,
         operations=Operations(facts=facts, loop=loop, follower=follower, history=history, recent=recent),
@@ -266,7 +265,10 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as tasks:
         looping = tasks.create_task(loop.run(), name="loop")
         following = tasks.create_task(house.follower.run(), name="follow")
-        updating = tasks.create_task(house.updates.run(), name="updates")
+        jobs = [
+            tasks.create_task(Updates(loop).run(), name="updates"),
+            tasks.create_task(FetchLog(loop).run(), name="fetch log"),
+        ]
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, house.operations.reload_soon, tasks)
         public = tasks.create_task(
             serve(house.gateway, bound_socket=house.public, drain_s=house.settings.drain_s, stop=stop),
@@ -281,7 +283,8 @@ async def _serve(house: House, began_s: float, stop: asyncio.Event) -> None:
         house.operations.stop()
         greeting.cancel()
         following.cancel()
-        updating.cancel()
+        for job in jobs:
+            job.cancel()
         await public
         stop_admin.set()
         await admin
