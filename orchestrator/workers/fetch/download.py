@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 import httpx2
@@ -57,11 +57,17 @@ def have(item: Item, place: Place, client: httpx2.Client, shelf: Shelf, say: Say
                 if not _is_good(item, shelf, say):
                     _fetch(item, place, client, shelf, say)
                 return
-        with suppress(FileNotFoundError):
-            here = shelf.partial(item.digest).stat().st_size
-            say("downloading", here, item.size_bytes)
-            waiting.check(here, place.what)
+        here = _size(shelf.partial(item.digest))
+        say("downloading", here, item.size_bytes)
+        waiting.check(here, place.what)
         time.sleep(POLL_S)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class _Waiting:
