@@ -1,4 +1,4 @@
-"""An answer of Ollama's, line by line, into OpenAI's form. Pure but for the time and the random id of an answer."""
+"""An answer of Ollama's, line by line, into OpenAI's form. Pure but for the time and the id of an answer."""
 
 import json
 import secrets

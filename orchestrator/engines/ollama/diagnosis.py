@@ -34,7 +34,7 @@ async def findings_of(server: Server, environment: Mapping[str, str]) -> Sequenc
     if is_here(server.url):
         slots = environment.get("OLLAMA_NUM_PARALLEL")
         said = f"OLLAMA_NUM_PARALLEL is {slots} for us" if slots else "OLLAMA_NUM_PARALLEL is not set for us"
-        known = f"{said}, but the server's own setting counts: it decodes one request at a time unless it is set there"
+        known = f"{said}; the server's own setting counts, and is 1 unless somebody has set it there"
         lines.append(Finding(what="`parallel` on Ollama", ok=True, found=known))
     return lines
 

@@ -151,7 +151,7 @@ class OllamaEngine:
             return ""
         if self._settings.offline:
             raise NotAllowed(
-                f"source '{spec.source.written}' can only be looked up in its registry, and the settings file says "
+                f"source '{spec.source.written}' is looked up in its registry, and the settings file says "
                 "`offline: true`",
                 where=spec.name,
                 fix="allow it, or set `update: {check: never}`",
@@ -160,7 +160,7 @@ class OllamaEngine:
             return await self._registry.digest(spec.source)
 
     async def ensure_removed(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
-        """Delete our model, a tag that we have pulled, and a file that we have fetched, from all servers that answer."""
+        """Delete our model, the tag if we have pulled it, and the file if we have fetched it."""
         freed = 0
         for server in self._servers_of(spec):
             with suppress(EngineUnavailable):
@@ -208,7 +208,7 @@ class OllamaEngine:
         return {running.replica: running for running in found if running is not None}
 
     async def held(self) -> Pools:
-        """Return what is in memory for all replicas, loads and unloads under way included; each runner once."""
+        """Return what all replicas have in memory, loads and unloads under way included; each runner once."""
         sites = {
             (site.server.url, site.stocked.blob): site
             for each in self._roster
@@ -219,7 +219,7 @@ class OllamaEngine:
         return added([{RAM: each.own_bytes} | dict(each.gpu_bytes) for each in weights if each.own_bytes])
 
     async def reap(self, leftovers: Sequence[Running]) -> None:  # noqa: ARG002 (we have our own list)
-        """Unload what an earlier daemon has loaded for good; a server that does not answer is asked another time."""
+        """Unload what an earlier daemon has loaded for good; who does not answer is asked another time."""
         for url, name in self._pins.left():
             server = self._server(url, "")
             with suppress(EngineError, Refused):

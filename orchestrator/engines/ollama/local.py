@@ -24,7 +24,7 @@ _GONE: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """The process that has a model in its memory. `certain` where it is known to be that server's own child."""
+    """The process that has a model in its memory. `certain` where it surely is that server's own child."""
 
     pid: int
     started: float
@@ -45,7 +45,7 @@ class Runner:
         return weight_of(self.pid, gpus) or Weight(ram_bytes=0, own_bytes=0)
 
     def kill(self) -> bool:
-        """End it where that is safe: certainly the server's own, and ours to end. Say whether it was tried."""
+        """End it where that is safe: certainly the server's, and ours to end. Say whether it was tried."""
         if not self.certain or not self.alive:
             return False
         with suppress(ProcessLookupError, PermissionError):
@@ -72,7 +72,7 @@ def runner_of(blob: str, port: int) -> Runner | None:
 
 
 def slots_of(port: int) -> int | None:
-    """Return how many requests the server on a port decodes at once per model, None where it cannot be told."""
+    """Return how many requests the server on a port decodes at once, None where it cannot be told."""
     for process in psutil.process_iter(["name"]):
         if process.info["name"] == "ollama" and _listens(process, port):
             with suppress(psutil.Error, ValueError):

@@ -98,7 +98,7 @@ def _content(content: object, at: str, *, optional: bool) -> tuple[str, list[str
     for number, part in enumerate(content):
         where = f"{at}[{number}]"
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part["text"] if "text" in part else None, str):
+        if kind == "text" and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif kind == "image_url":
             images.append(_image(part.get("image_url"), where))

@@ -1,5 +1,6 @@
 """What chat and plain completions have in common, from OpenAI's fields to Ollama's options. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,6 +35,18 @@ class Wanted:
     include_usage: bool = False
     legacy: bool = False
     as_base64: bool = False
+
+    def body_for(self, model: str, stops: Sequence[str]) -> dict[str, Any]:
+        """Return the body for a model as a server calls it; a client's stops join the model's own.
+
+        To Ollama they would replace them, and the model would not know its end any more.
+        """
+        body = {"model": model, **self.body}
+        options = self.body.get("options", {})
+        if stops and options.get("stop"):
+            both = dict.fromkeys((*options["stop"], *stops))
+            body["options"] = options | {"stop": list(both)}
+        return body
 
 
 def check_common(fields: Fields) -> None:

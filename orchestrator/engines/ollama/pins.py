@@ -1,4 +1,4 @@
-"""What this daemon has done to servers, written down so that the next one knows: a server outlives a daemon."""
+"""What this daemon has done to servers, written down for the next one: a server outlives a daemon."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ Pin = tuple[str, str]  # a server's URL, and a model's name on it
 
 
 class Noted:
-    """A set of pins in a file. Small enough to be written at once; one that cannot be written is kept in memory."""
+    """A set of pins in a small file; where that cannot be written, it is kept in memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -121,8 +121,8 @@ def _check_room(folder: Path | None, step: Step, written: str) -> None:
     missing = step.total_bytes - step.done_bytes
     if missing + _SPARE_BYTES > free:
         raise DiskFull(
-            f"source '{written}' needs {missing >> 20} MiB more, and {free >> 20} MiB are free where Ollama keeps "
-            "its models",
+            f"source '{written}' needs {missing >> 20} MiB more, and {free >> 20} MiB are free where Ollama "
+            "keeps its models",
             fix="make room on that disk, or set OLLAMA_MODELS for the Ollama server",
         )
 

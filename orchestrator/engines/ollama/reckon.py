@@ -62,7 +62,7 @@ class Reckoner:
 
 
 def spread(peak: int, gpus: Sequence[Gpu], ram: int) -> Pools:
-    """Return where a model of that size goes: onto the largest GPU, or over all of them, and the rest into RAM."""
+    """Return where a model of that size goes: onto the largest GPU, or over all, and the rest into RAM."""
     largest = max(range(len(gpus)), key=lambda at: gpus[at].total_bytes)
     if peak <= gpus[largest].total_bytes:
         return {f"cuda:{largest}": peak, RAM: ram}

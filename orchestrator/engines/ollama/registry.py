@@ -1,6 +1,6 @@
 """What a tag means in its registry now: the digest of its manifest, which Ollama itself has no way to tell.
 
-This goes to the internet, as a pull does, and only that far: one small document, asked for as Ollama asks for it.
+This goes to the internet as a pull does: for one small document, asked for as Ollama asks for it.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ _NOT_FOUND: Final = 404
 
 
 class Registry:
-    """Args:
-    base: where tags without a host of their own are.
+    """Where tags are published.
+
+    Args:
+        base: where those without a host of their own are.
     """
 
     def __init__(self, base: str = f"https://{HOST}") -> None:

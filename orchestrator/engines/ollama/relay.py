@@ -117,13 +117,13 @@ class Relay:
         return self._silence.next_s if once.heard else self._silence.first_s
 
     async def _hear(self, once: "_Text | _Embedding", limit: asyncio.Timeout) -> None:
-        """Send the request and take the answer. Leaving closes the connection, which stops the server's work."""
+        """Send the request, take the answer. Leaving closes the connection, which stops the server's work."""
         loop = asyncio.get_running_loop()
         site, wanted = once.site, once.wanted
         stocked = site.stocked
         if stocked is None:
             raise _GONE
-        body = sendable(dump({"model": stocked.name, **wanted.body}))
+        body = sendable(dump(wanted.body_for(stocked.name, stocked.stops)))
         url = f"{site.server.url}{wanted.path}"
         async with site.server.session.post(url, data=body, headers=_JSON, allow_redirects=False) as answer:
             if answer.status == _NOT_FOUND:

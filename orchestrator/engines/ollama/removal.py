@@ -1,4 +1,4 @@
-"""Deleting from servers' disks what no model of ours uses any more, and nothing that somebody else has put there."""
+"""Deleting from servers' disks what no model of ours uses any more, and nothing that is somebody else's."""
 
 from collections.abc import Sequence
 

@@ -69,7 +69,7 @@ class Replica:
         self._retry_at_s = 0.0
 
     async def start(self) -> Running:
-        """Return once a server has it loaded and has answered; where that fails or is cancelled, nothing is left.
+        """Return once a server has it and has answered; where that fails or is cancelled, nothing is left.
 
         Raises:
             EngineError

@@ -1,8 +1,8 @@
 """A client's request, from OpenAI's form to Ollama's. Pure.
 
 How long the model stays, and how much it remembers, is never the client's to say: `keep_alive` is always for
-ever, `num_ctx` is part of the loaded model, and `shift` is always the same, for a server loads a model anew when
-it changes. A prompt that is too long is refused in place of being cut in silence.
+ever, `num_ctx` is part of the loaded model, and `shift` is always the same, as a server loads a model anew
+when it changes. A prompt that is too long is refused in place of being cut in silence.
 """
 
 from typing import Any, Final

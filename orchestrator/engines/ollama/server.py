@@ -1,8 +1,9 @@
-"""One Ollama server: what is asked of it besides answers. Through the `ollama` client wherever that can do it."""
+"""One Ollama server: what is asked of it besides answers, through the `ollama` client wherever that can."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
-    """A model in a server's memory, under the name that loaded it. A model that is loading is not among them."""
+    """A model in a server's memory, under the name that loaded it. One that is loading is not among them."""
 
     name: str
     digest: str
@@ -50,12 +51,16 @@ class Resident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a server knows of a model. `blob` is the digest of its weights, `folder` where they lie on its disk."""
+    """What a server knows of a model. `blob` is the digest of its weights, which lie in `folder` there.
+
+    `stops` are the texts at which the model ends, besides its own tokens.
+    """
 
     blob: str
     folder: str
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     capabilities: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +153,11 @@ class Server:
             folder=str(path.parent.parent) if path else "",
             info=found.modelinfo or {},
             capabilities=tuple(found.capabilities or ()),
+            stops=tuple(_stops_in(found.parameters or "")),
         )
 
     async def unload(self, name: str) -> None:
-        """Ask it to let go of a model once nobody waits for its answer; one that it does not know is let go of."""
+        """Ask it to let go of a model once no answer is under way; one that it does not know is gone."""
         try:
             async with self._call():
                 await self._client.generate(model=name, keep_alive=0)
@@ -234,8 +240,9 @@ class Server:
 
 
 class _Keyless(httpx.AsyncBaseTransport):
-    """Takes out the key that the client reads from the process's environment: it is for ollama.com, not for
-    whatever server a model's file names.
+    """Takes out the key that the client reads from the process's environment.
+
+    That one is for ollama.com, not for whatever server a model's file names.
     """
 
     def __init__(self, inner: GuardedTransport) -> None:
@@ -272,6 +279,15 @@ def _weights_in(modelfile: str) -> Path | None:
             path = Path(line.removeprefix("FROM ").strip())
             return path if path.name.startswith("sha256-") else None
     return None
+
+
+def _stops_in(parameters: str) -> Iterator[str]:
+    """Yield the stops of a list of parameters as /api/show writes it: a name, spaces, a value in quotes."""
+    for line in parameters.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "stop":
+            with suppress(ValueError):
+                yield str(json.loads(value.strip()))
 
 
 def _why(error: Exception) -> str:

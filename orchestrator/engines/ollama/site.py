@@ -23,7 +23,7 @@ from orchestrator.values.spec import ModelSpec
 
 # How often a server is asked whether a model is gone, in seconds.
 POLL_S: Final = 0.05
-# A load that was given up is not listed while it goes on: gone is what is not listed for this long, in seconds.
+# A load that was given up is not listed while it goes on: what is gone is not listed for so long, in seconds.
 SETTLED_S: Final = 0.4
 # A server that does not answer in time is asked again before it counts as lost.
 _MISSES: Final = 3
@@ -32,8 +32,9 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long an unload may take, in seconds: until it is asked for again, until the runner is killed where that is
-    safe, and until it has failed.
+    """How long an unload may take, in seconds.
+
+    Until it is asked for again, until the runner is killed where that is safe, and until it has failed.
     """
 
     again_s: float = 2.0
@@ -57,8 +58,8 @@ class Claims:
         for name, model in others.values():
             if name != stocked.name and stocked.blob:
                 raise LoadFailed(
-                    f"model '{model}' has the same weights loaded at {site.server.url}, and Ollama holds them once "
-                    "only: loading this one would unload it",
+                    f"model '{model}' has the same weights at {site.server.url}, and Ollama holds them "
+                    "once only: loading this one would unload it",
                     where=site.spec.name,
                     fix="unload it first, or give one of them another `endpoint`",
                 )
@@ -216,7 +217,7 @@ class Site:
             raise of_load(refused.status, refused.what, self.server.url) from None
 
     async def _answer_once(self, stocked: Stocked) -> None:
-        """Have the server load it and make one token, or one vector. How long that takes is the caller's to bound."""
+        """Have the server load it and make one token, or one vector; the caller bounds the time."""
         path, body = _first_request(self.spec, stocked)
         try:
             async with self.server.session.post(

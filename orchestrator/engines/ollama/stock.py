@@ -1,7 +1,7 @@
-"""What lies on servers' disks for our models: a tag is pulled, a file is sent, and of either a model of ours is made.
+"""What lies on servers' disks for our models: a tag is pulled, a file sent, and a model of ours made of it.
 
-Ours has the context in it, so that whoever asks for it, over whatever wire, gets the same runner; and it keeps
-the weights that were meant, when the tag moves on. Its name says what it was made of, so it is made once.
+Ours has the context in it, so that whoever asks for it, over whatever wire, gets the same runner. And it
+keeps the weights that were meant when the tag moves on. Its name says what it was made of: it is made once.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ Tell = Callable[[Progress], None]
 class Stocked:
     """A model of ours as it lies on a server.
 
-    `digest` is its manifest's, `blob` its weights', `resolved` what the tag meant that it is made of, "" for a
-    file. `embeds` where it makes vectors and no text.
+    `digest` is its manifest's, `blob` its weights', `resolved` what its tag meant, "" for a file.
+    `embeds` where it makes vectors and no text. `stops`: see Shown.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Stocked:
     size_bytes: int
     resolved: str
     embeds: bool
+    stops: tuple[str, ...] = ()
 
 
 class Stock:
@@ -119,7 +120,7 @@ class Stock:
         return [derived(_settled(spec), content) for content in contents if content]
 
     async def _of_tag(self, server: Server, spec: ModelSpec, tell: Tell) -> Stocked | None:
-        """Return our model, made of the tag that is there; None where that is not there, or is not what is meant."""
+        """Return our model, made of the tag; None where that is not there, or is not what is meant."""
         source = spec.source
         listed = await server.listed()
         base = listed.get(parse(source.location).key)
@@ -165,7 +166,8 @@ class Stock:
     async def _pull(self, server: Server, spec: ModelSpec, tell: Tell) -> None:
         if self._settings.offline:
             raise NotAllowed(
-                f"source '{spec.source.written}' is not on {server.url}, and the settings file says `offline: true`",
+                f"source '{spec.source.written}' is not on {server.url}, and the settings file says "
+                "`offline: true`",
                 fix="allow it, or pull it by hand",
             )
         await self._pulling.pull(server, spec, tell)
@@ -223,6 +225,7 @@ class Stock:
             size_bytes=found.size_bytes,
             resolved=resolved,
             embeds="embedding" in (shown.capabilities if shown else ()),
+            stops=shown.stops if shown else (),
         )
 
     async def _digest(self, path: Path) -> str:

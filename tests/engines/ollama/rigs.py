@@ -1,4 +1,4 @@
-"""What the conformance suite and the tests of the engine need around an Ollama server, a real or a pretended one."""
+"""What the tests of the engine need around an Ollama server, a real or a pretended one."""
 
 import asyncio
 import contextlib
@@ -82,7 +82,12 @@ async def client_of(running: Running) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def chat(running: Running, said: str = "2+2", **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    body = {"model": "any", "messages": [{"role": "user", "content": said}], "max_tokens": 4, "temperature": 0}
+    body = {
+        "model": "any",
+        "messages": [{"role": "user", "content": said}],
+        "max_tokens": 4,
+        "temperature": 0,
+    }
     async with (
         client_of(running) as session,
         session.post("/v1/chat/completions", json=body | more) as answer,
@@ -148,7 +153,9 @@ class OllamaRig:
 
     async def fill(self, running: Running, spec: ModelSpec) -> None:
         text = "Uppercase abcdefgh " * (spec.context // 24)
-        await asyncio.gather(*(chat(running, text, max_tokens=spec.context // 4) for _ in range(spec.parallel)))
+        await asyncio.gather(
+            *(chat(running, text, max_tokens=spec.context // 4) for _ in range(spec.parallel))
+        )
 
     async def processes(self) -> int:
         return self.world.runners()

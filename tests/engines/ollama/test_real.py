@@ -43,13 +43,17 @@ class RealWorld:
     async def end_runner(self, model: str) -> None:
         size = {"fast": 253_000, "better": 945_000}[model]
         for child in self._children():
-            weights = Path(child.cmdline()[child.cmdline().index("--model") + 1])
-            if abs(weights.stat().st_size - size) < 2_000:
+            if abs(_weights_bytes(child) - size) < 2_000:
                 child.kill()
                 await until(lambda child=child: not _alive(child))  # type: ignore[misc]  # bound in the loop
 
     def runners(self) -> int:
         return len(self._children())
+
+
+def _weights_bytes(runner: psutil.Process) -> int:
+    words = runner.cmdline()
+    return Path(words[words.index("--model") + 1]).stat().st_size
 
 
 def _alive(process: psutil.Process) -> bool:
