@@ -29,7 +29,7 @@ from orchestrator.workers.fetch.order import GIT_SHA1, SHA256, Item, Order, chec
 
 # An ETag of the hub is a digest; its length says which.
 _BY_LENGTH: Final = {64: SHA256, 40: GIT_SHA1}
-NETWORK_FIX: Final = "check the network, and hf_endpoint in the settings file"
+NETWORK_FIX: Final = "check the network, and `hf: {endpoint: …}` in the settings file"
 
 
 def look_up(order: Order) -> tuple[str, tuple[Item, ...]]:
@@ -137,13 +137,13 @@ def _refused(error: HfHubHTTPError, repository: str, revision: str, order: Order
         return Trouble(
             TroubleKind.NOT_FOUND,
             f"{order.endpoint} has no repository {repository} that anybody may read",
-            fix="correct its name; if it is private, set hf_token in the settings file",
+            fix="correct its name; if it is private, set `hf: {token: …}` in the settings file",
         )
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Trouble(
             TroubleKind.NOT_FOUND,
             f"{order.endpoint} refuses the token, or refuses it {repository} (HTTP {status})",
-            fix=f"make a token that may read it at {order.endpoint}/settings/tokens and set hf_token",
+            fix=f"make one at {order.endpoint}/settings/tokens that may read it, and set `hf: {{token: …}}`",
         )
     return overloaded(error.response)
 
@@ -152,5 +152,5 @@ def _gated(repository: str, order: Order) -> Trouble:
     return Trouble(
         TroubleKind.NOT_FOUND,
         f"{repository} is given only to people who have accepted its licence",
-        fix=f"accept it at {order.endpoint}/{repository}, and set hf_token to a token of yours",
+        fix=f"accept it at {order.endpoint}/{repository}, and set `hf: {{token: …}}` to one of yours",
     )
