@@ -12,7 +12,7 @@ from orchestrator.engines.egress import Egress
 from orchestrator.engines.egress_httpx import httpx_options
 from tests.egress_watch import Seen, watching
 from tests.engines.openai_servers import STREAM, Asked, Script, answer, scripted
-from tests.engines.real_time import REAL_TIME
+from tests.engines.real_time import REAL_TIME, SOON_S
 
 pytestmark = REAL_TIME
 
@@ -132,7 +132,9 @@ async def break_off(asked: Asked, transport: asyncio.Transport) -> None:
 async def test_failures_are_httpx_s_own(script: Script, error: type[Exception]) -> None:
     async with scripted(script) as server, plain_client() as client:
         with pytest.raises(error):
-            await client.get(server.url, timeout=0.2)
+            await client.get(
+                server.url, timeout=httpx.Timeout(SOON_S, read=0.2 if script is silence else SOON_S)
+            )
 
 
 async def test_leaving_a_stream_closes_its_connection() -> None:
