@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -108,7 +109,10 @@ class Library:
             return str(answer["resolved"])
 
     async def remove(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
-        """Delete what only `spec` uses; return the bytes that freed. As Engine.ensure_removed."""
+        """Delete what only `spec` uses; return the bytes that freed. As Engine.ensure_removed.
+
+        That is all that its source has ever meant here, except what it means for one of `keep`.
+        """
         with _placed(spec):
             return await asyncio.to_thread(self._remove, spec, keep)
 
@@ -213,6 +217,7 @@ class Library:
 
     def _remove(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
         freed = 0
+        spec = replace(spec, source=replace(spec.source, resolved=""))
         if spec.quantize:
             kept = {found for other in keep if other.quantize for found in self._products_of(other)}
             for identity, kind in self._products_of(spec):
@@ -220,7 +225,7 @@ class Library:
                     freed += self._quantized.remove(spec, identity)
         if spec.source.scheme in REMOTE:
             kept_references = [(reference_of(other, self._form), other.source.resolved) for other in keep]
-            mine = (reference_of(spec, self._form), spec.source.resolved)
+            mine = reference_of(spec, self._form)
             freed += remove_unused(self._shelf, self._holdings, mine, kept_references)
         return freed
 

@@ -10,18 +10,13 @@ from orchestrator.workers.fetch.shelf import Shelf
 Wanted = tuple[str, str]  # a reference, and the content that is meant; "" for all that it has meant
 
 
-def remove_unused(shelf: Shelf, holdings: Holdings, unwanted: Wanted, keep: Iterable[Wanted]) -> int:
-    """Forget what `unwanted` has meant, as far as `keep` does not mean it; return the bytes that frees.
+def remove_unused(shelf: Shelf, holdings: Holdings, reference: str, keep: Iterable[Wanted]) -> int:
+    """Forget what `reference` has meant, as far as `keep` does not mean it; return the bytes that frees.
 
     A file that any other reference in the cache means stays; so does one that is being fetched now.
     """
-    reference, resolved = unwanted
     kept = {content for other, content in keep if other == reference}
-    gone = [
-        holding
-        for holding in holdings.of(reference)
-        if resolved in {"", holding.resolved} and not kept & {"", holding.resolved}
-    ]
+    gone = [holding for holding in holdings.of(reference) if not kept & {"", holding.resolved}]
     for holding in gone:
         holdings.forget(reference, holding.resolved)
     used = {item.digest for holding in holdings.all() for item in holding.items}

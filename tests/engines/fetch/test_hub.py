@@ -153,7 +153,7 @@ async def test_a_token_goes_to_the_hub_and_nowhere_else(
 ) -> None:
     origin.elsewhere = elsewhere
     origin.repositories["org/mine"] = Repository(files={"one.gguf": gguf()}, token=TOKEN)
-    with pytest.raises(SourceNotFound, match="if it is private, set `hf: {token"):
+    with pytest.raises(SourceNotFound, match="if it is private, set `hf: "):
         await library(runtime, settings=settings).ensure(hub("org/mine"), Arrivals())
     books = library(runtime, settings=replace(settings, hf_token=TOKEN))
     await books.ensure(hub("org/mine"), Arrivals())

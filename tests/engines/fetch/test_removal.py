@@ -1,5 +1,6 @@
 """What is deleted when a model goes: only what no other one uses, and how much that was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,25 @@ async def test_two_models_of_one_source_are_two_users(
     assert await books.remove(model, [hub("org/one", "other")]) == 0
     assert books.path_of(model).exists()
     assert await books.remove(model, [hub("org/one@branch", "other")]) == len(gguf())
+
+
+async def test_all_that_a_source_has_meant_goes_with_its_last_user(
+    origin: Origin, settings: Settings, runtime: Path
+) -> None:
+    contents = [gguf(number, 40_000 + number) for number in (1, 2, 3)]
+    repository = origin.repositories["org/one"] = Repository(files={"one.gguf": contents[0]})
+    books, model = library(runtime, settings=settings), hub("org/one")
+    meant = []
+    for content in contents:
+        repository.move({"one.gguf": content})
+        resolved = await books.newest(model)
+        meant.append(replace(model, source=replace(model.source, resolved=resolved)))
+        await books.ensure(meant[-1], Arrivals())
+    assert await books.remove(meant[0], [meant[1], meant[2]]) == len(contents[0])
+    assert await books.remove(meant[0], [meant[2]]) == len(contents[1])
+    assert books.path_of(meant[2]).read_bytes() == contents[2]
+    assert await books.remove(meant[2], []) == len(contents[2])
+    assert files_in(runtime / "cache") == []
 
 
 async def test_what_has_come_of_an_unfinished_download_goes_too(
