@@ -5,6 +5,7 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -98,7 +99,10 @@ class ServerEngine:
 
     async def version(self, spec: ModelSpec) -> str:
         """Return where the command's program lies and since when; a Python module's is Python's own."""
-        return version_of(program_of(spec, environment_of(spec, self._home)))
+        program = program_of(spec, environment_of(spec, self._home))
+        with suppress(OSError):  # it is being replaced at this very moment
+            return version_of(program)
+        return ""
 
     async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
         """Have what `{model}` stands for; a bare name is the command's own business."""
@@ -135,7 +139,11 @@ class ServerEngine:
             self._warn_unbounded(spec)
             return NOTHING
         path = await asyncio.to_thread(library.path_of, spec)
-        size_bytes = await asyncio.to_thread(_size_of, path)
+        try:
+            size_bytes = await asyncio.to_thread(_size_of, path)
+        except OSError as error:
+            what = f"source '{spec.source.written}' cannot be read: {error.strerror}"
+            raise EngineError(what, where=spec.name, fix="see whether the file is still there") from None
         base_bytes = FILE_BYTES if library is self._files else FOLDER_BYTES
         return {RAM: round(size_bytes * FACTOR) + base_bytes}
 

@@ -135,12 +135,14 @@ class _Watch:
 
         Asked to end, the others of the group may take longer than the command: a shell goes first.
         """
-        while _has_children():
-            pid, status = os.waitpid(-1, os.WNOHANG)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
             if not pid:
                 return self._status is not None and self._deadline_s is None
             self._note(pid, status)
-        return True
 
     def _has_to_end_now(self) -> bool:
         """Act on the signals that have come; say whether everything shall end at once."""
@@ -165,7 +167,7 @@ class _Watch:
         they cannot be listed, the command alone is killed here: the daemon
         kills the group once we have left.
         """
-        while _has_children():
+        while True:
             children = _children()
             if children is None:
                 if self._status is not None:
@@ -174,20 +176,15 @@ class _Watch:
             for child in children:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(child, signal.SIGKILL)
-            if children:
-                self._note(*os.waitpid(-1, 0))
+            try:
+                pid, status = os.waitpid(-1, 0 if children else os.WNOHANG)
+            except ChildProcessError:
+                return
+            self._note(pid, status)
 
     def _note(self, pid: int, status: int) -> None:
         if pid == self._pid:
             self._status = status
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
 
 
 def _children() -> list[int] | None:

@@ -51,6 +51,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked = True
+        key = os.environ.get("STUB_KEY")
+        if key and self.headers["Authorization"] != f"Bearer {key}":
+            self.reply(401, {"error": {"message": "no such key"}})
+            return
         if self.headers["Content-Type"] != "application/json":
             self.reply(415, {"error": {"message": "not JSON"}})
             return

@@ -17,6 +17,7 @@ import pytest
 from orchestrator.engines import server_ports
 from orchestrator.engines.server import ServerEngine
 from orchestrator.errors import (
+    EngineError,
     EngineUnavailable,
     LoadFailed,
     LoadTimedOut,
@@ -158,6 +159,16 @@ async def test_the_server_is_asked_under_a_name_that_it_knows(
     assert json.loads(answer)["model"] == "fast"
 
 
+async def test_a_key_keeps_other_users_of_the_machine_out(build: Build) -> None:
+    """Anybody can connect to a port: the server wants to see a key, and the replica has it."""
+    key = (("STUB_KEY", "sk-123456"),)
+    made = build()
+    error = await failure(made.ensure_loaded("r1", stub(environment=key)))
+    assert "answers 401: no such key" in error.what
+    running = await made.ensure_loaded("r1", stub(environment=key, api_key="sk-123456"))
+    assert (await ask(running))[0] == 200
+
+
 async def test_a_bare_name_stands_for_itself(build: Build) -> None:
     name = Source(written="org/model", scheme="name", location="org/model")
     made = build()
@@ -187,6 +198,13 @@ async def test_what_files_take_is_bounded_by_their_size(build: Build) -> None:
     source = Source(written=f"file:{folder}", scheme="file", location=str(folder))
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert await made.estimate(stub(source=source)) == {"ram": round(size * 1.2) + 2048 * 1024 * 1024}
+
+
+async def test_what_is_not_there_has_no_estimate(build: Build, runtime: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        await build().estimate(stub(source=hidden(runtime / "nothing.gguf")))
+    assert "MODELS" in caught.value.what
+    assert str(runtime) not in str(caught.value)
 
 
 async def test_a_folder_of_weights_stands_for_itself(build: Build) -> None:
