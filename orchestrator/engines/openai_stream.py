@@ -9,8 +9,8 @@ from orchestrator.engines.openai_rename import Renaming
 DONE: Final = b"data: [DONE]\n\n"
 # An event that is longer than this is none; in bytes.
 MOST_EVENT_BYTES: Final = 4 * 1024 * 1024
-# A choice that has ended; in a text its quotation marks would be escaped.
-_FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+# A choice that has ended; in a text its quotation marks would be escaped. Some say "" of one that has not.
+_FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 
 
 class Malformed(Exception):

@@ -32,8 +32,8 @@ def ours(payload: bytes) -> bytes:
     return payload.replace(b'"model": "theirs"', b'"model": "ours"', 1)
 
 
-def relayed(pieces: Sequence[bytes]) -> tuple[bytes, Stream]:
-    stream = Stream(Renaming("ours"))
+def relayed(pieces: Sequence[bytes], *, choices: int = 1) -> tuple[bytes, Stream]:
+    stream = Stream(Renaming("ours"), choices=choices)
     passed = b"".join([stream.feed(piece) for piece in pieces])
     return passed + stream.end(), stream
 
@@ -82,6 +82,27 @@ def test_a_stream_without_its_end_is_not_done() -> None:
     passed, stream = relayed([b'data: {"a":1}\n\n'])
     assert not stream.done
     assert passed == b'data: {"a":1}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("choices", "reasons", "whole"),
+    [
+        (1, ['"stop"'], True),
+        (1, [' "length"'], True),
+        (2, ['"stop"', '"stop"'], True),
+        (2, ['"stop"', "null"], False),
+        (1, ["null"], False),
+        (1, ['""'], False),
+        (1, ['null,"delta":{"content":"\\"finish_reason\\":\\"stop\\""}'], False),
+    ],
+)
+def test_a_stream_is_whole_without_its_mark_where_each_choice_has_ended(
+    choices: int, reasons: list[str], *, whole: bool
+) -> None:
+    events = [f'data: {{"choices":[{{"finish_reason":{reason}}}]}}\n\n'.encode() for reason in reasons]
+    passed, stream = relayed(events, choices=choices)
+    assert stream.done == whole
+    assert passed == b"".join(events) + (b"data: [DONE]\n\n" if whole else b"")
 
 
 @pytest.mark.parametrize(
