@@ -16,7 +16,11 @@ SPECIALS = ("<|endoftext|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """`vocab` counts 256 bytes, the specials, and padding, which makes the last layer a large one."""
+    """`vocab` counts 256 bytes, the specials, and padding, which makes the last layer a large one.
+
+    `kv_heads` 0 means as many as `heads`. A `window` other than 0 makes it a model like Gemma 3: most layers
+    look back only so many tokens.
+    """
 
     dim: int = 64
     layers: int = 2
@@ -24,6 +28,12 @@ class Shape:
     ffn: int = 192
     vocab: int = 256 + len(SPECIALS)
     context: int = 1024
+    kv_heads: int = 0
+    window: int = 0
+
+    @property
+    def kv_dim(self) -> int:
+        return self.dim // self.heads * (self.kv_heads or self.heads)
 
 
 TINY = Shape()
@@ -40,17 +50,21 @@ def byte_tokens() -> list[str]:
 
 
 def write(
-    path: Path, shape: Shape = TINY, *, kind: str = "q8_0", seed: int = 0, architecture: str = "llama"
+    path: Path, shape: Shape = TINY, *, kind: str = "q8_0", seed: int = 0, architecture: str = ""
 ) -> None:
     """Write the file; the same arguments write the same bytes. `kind` is f32, f16 or q8_0."""
-    writer = gguf.GGUFWriter(str(path), architecture)
+    writer = gguf.GGUFWriter(str(path), architecture or ("gemma3" if shape.window else "llama"))
     writer.add_name("random weights")
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.dim)
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.ffn)
     writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads or shape.heads)
+    if shape.window:
+        writer.add_key_length(shape.dim // shape.heads)
+        writer.add_value_length(shape.dim // shape.heads)
+        writer.add_sliding_window(shape.window)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10_000.0)
     writer.add_rope_dimension_count(shape.dim // shape.heads)
@@ -90,15 +104,22 @@ def _add_weights(writer: gguf.GGUFWriter, shape: Shape, kind: str, random: np.ra
         else:
             writer.add_tensor(name, weights.astype({"f16": np.float16, "f32": np.float32}[kind]))
 
-    def ones(name: str) -> None:
-        writer.add_tensor(name, np.ones(shape.dim, np.float32))
+    def ones(name: str, width: int = shape.dim) -> None:
+        writer.add_tensor(name, np.ones(width, np.float32))
 
     matrix("token_embd.weight", shape.vocab, shape.dim)  # no output.weight: llama.cpp takes this one
     for layer in range(shape.layers):
         block = f"blk.{layer}"
         ones(f"{block}.attn_norm.weight")
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        for name in ("attn_q", "attn_output"):
             matrix(f"{block}.{name}.weight", shape.dim, shape.dim)
+        for name in ("attn_k", "attn_v"):
+            matrix(f"{block}.{name}.weight", shape.kv_dim, shape.dim)
+        if shape.window:
+            ones(f"{block}.attn_q_norm.weight", shape.dim // shape.heads)
+            ones(f"{block}.attn_k_norm.weight", shape.dim // shape.heads)
+            ones(f"{block}.post_attention_norm.weight")
+            ones(f"{block}.post_ffw_norm.weight")
         ones(f"{block}.ffn_norm.weight")
         matrix(f"{block}.ffn_gate.weight", shape.ffn, shape.dim)
         matrix(f"{block}.ffn_up.weight", shape.ffn, shape.dim)

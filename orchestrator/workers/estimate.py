@@ -28,8 +28,9 @@ from orchestrator.workers.parent import die_with_parent, hold_lifeline, read_lin
 _CELL_BYTES: Final = 160
 # What a sampler with a grammar keeps for each token of the vocabulary, in bytes.
 _CANDIDATE_BYTES: Final = 16
+_LOGIT_BYTES: Final = 4
 # Threads, connections, and what the allocator keeps for later; measured: 4 MB, with one request and eight.
-_WORK_BYTES: Final = 8 << 20
+_WORK_BYTES: Final = 6 << 20
 # A GPU's own books for a process that uses it, in bytes. A guess, for NVIDIA's driver: about 0.5 GB.
 _GPU_BYTES: Final = 512 << 20
 
@@ -75,11 +76,14 @@ def dry_run(launch: Launch) -> DryRun:
     with LOG.all_kept():
         model = Model(path, accelerator=launch.accelerator, dry=True)
         model.longest_piece  # noqa: B018 (the worker asks for it, and it fills a table)
-        shapes = [shape]
+        Context(model, shape)
+        logits = 0
         if launch.embeds:
-            shapes.append(embedding(launch.context, threads=shape.threads))
-        for each in shapes:
-            Context(model, each)
+            pooled = embedding(launch.context, threads=shape.threads)
+            Context(model, pooled)
+            # Asked for embeddings, llama.cpp makes and keeps the logits of every token as well, and makes the
+            # room for them only then. Models that can do nothing else have no logits.
+            logits = 0 if "bert" in model.architecture else pooled.batch * model.n_vocab * _LOGIT_BYTES
     lines = [line for _, line in LOG.kept]
     tensors = sizes(path)
     known = sum(tensors.values())
@@ -90,7 +94,7 @@ def dry_run(launch: Launch) -> DryRun:
     for pool in pools.keys() - {RAM}:
         pools[pool] += _GPU_BYTES
     books = shape.cells * _CELL_BYTES + launch.parallel * model.n_vocab * _CANDIDATE_BYTES
-    pools[RAM] = pools.get(RAM, 0) + own_bytes() + books + _WORK_BYTES
+    pools[RAM] = pools.get(RAM, 0) + own_bytes() + books + logits + _WORK_BYTES
     return DryRun(pools=pools, system=C.llama_print_system_info().decode(errors="replace").strip())
 
 

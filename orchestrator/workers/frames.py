@@ -143,8 +143,9 @@ def decode_dry_run(line: bytes) -> DryRun | Failed:
         ValueError: it is neither, an empty line included.
     """
     content = _object(line)
-    if "pools" in content:
-        pools = {str(pool): int(size) for pool, size in content["pools"].items()}
+    found = content.get("pools")
+    if isinstance(found, dict):
+        pools = {str(pool): int(size) for pool, size in found.items()}
         return DryRun(pools=pools, system=str(content.get("system", "")))
     report = decode_report(line)
     if isinstance(report, Failed):

@@ -211,8 +211,12 @@ class Model:
     @property
     def pooling_is_set(self) -> bool:
         """True where the file says how embeddings are pooled: it was trained to make them."""
-        architecture = self._metadata("general.architecture")
-        return bool(self._metadata(f"{architecture}.pooling_type"))
+        return bool(self._metadata(f"{self.architecture}.pooling_type"))
+
+    @property
+    def architecture(self) -> str:
+        """The family of the model, as its file names it."""
+        return self._metadata("general.architecture")
 
     def _metadata(self, key: str) -> str:
         buffer = ctypes.create_string_buffer(256)

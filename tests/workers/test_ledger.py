@@ -14,7 +14,7 @@ llama_context:        CPU  output buffer size =     0.31 MiB
 llama_kv_cache: layer   0: dev = CPU
 llama_kv_cache: layer   1: dev = CPU
 llama_kv_cache:        CPU KV buffer size =     0.00 MiB
-llama_kv_cache: size =  352.00 MiB (  8192 cells,  11 layers, 10/1 seqs), K (f16):  176.00 MiB, V (f16):  176.00 MiB
+llama_kv_cache: size =  352.00 MiB (  8192 cells,  11 layers, 10/1 seqs), K (f16): …
 sched_reserve:        CPU compute buffer size =    33.02 MiB
 """.splitlines()
 
@@ -27,11 +27,11 @@ llama_context:  CUDA_Host  output buffer size =     1.00 MiB
 llama_kv_cache_iswa: creating non-SWA KV cache, size = 8192 cells
 llama_kv_cache: layer   0: dev = CUDA0
 llama_kv_cache: layer   2: filtered
-llama_kv_cache: size =   10.00 MiB (  8192 cells,   1 layers,  4/1 seqs), K (f16):    5.00 MiB, V (f16):    5.00 MiB
+llama_kv_cache: size =   10.00 MiB (  8192 cells,   1 layers,  4/1 seqs), K (f16): …
 llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells
 llama_kv_cache: layer   1: dev = CUDA0
 llama_kv_cache: layer   2: dev = CUDA1
-llama_kv_cache: size =    4.00 MiB (  1024 cells,   2 layers,  4/1 seqs), K (f16):    2.00 MiB, V (f16):    2.00 MiB
+llama_kv_cache: size =    4.00 MiB (  1024 cells,   2 layers,  4/1 seqs), K (f16): …
 sched_reserve:      CUDA0 compute buffer size =   100.00 MiB
 sched_reserve:      CUDA1 compute buffer size =    50.00 MiB
 sched_reserve:  CUDA_Host compute buffer size =     8.00 MiB
@@ -40,7 +40,7 @@ sched_reserve:  CUDA_Host compute buffer size =     8.00 MiB
 RECURRENT = """
 llama_memory_recurrent, layer   0: dev = CPU
 llama_memory_recurrent:        CPU RS buffer size =     0.00 MiB
-llama_memory_recurrent: size =    6.00 MiB (     4 cells,   2 layers,  4 seqs  1 rs_seq), R (f32):    1.00 MiB, S (f32):    5.00 MiB, P (f32):    0.00 MiB
+llama_memory_recurrent: size =    6.00 MiB (     4 cells,   2 layers,  4 seqs  1 rs_seq), R (f32): …
 """.splitlines()
 
 SIZES = {
