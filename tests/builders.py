@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engines.base import Premises
 from orchestrator.values.catalog import Catalog, Document, Kind
 from orchestrator.values.fleet import Fleet, Phase, Replica, Running
 from orchestrator.values.memory import RAM, Memory, Pool, Pools
 from orchestrator.values.policy import RoutingPolicy
+from orchestrator.values.settings import Settings
 from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.values.state import ModelRecord, Rejection, State
 
@@ -112,6 +114,13 @@ def _state(document: Document[ModelSpec] | None, known: ModelRecord, replicas: t
         catalog=Catalog(models={"fast": document} if document else {}),
         models={"fast": known},
         fleet=Fleet(replicas={r.id: r for r in replicas}),
+    )
+
+
+def premises(folder: Path = CONFIG, **settings: Any) -> Premises:  # noqa: ANN401 (any setting)
+    """What engines are built with, all of it below `folder`; nothing there is made."""
+    return Premises(
+        runtime=folder / "run", cache=folder / "cache", settings=Settings(**settings), environment={}
     )
 
 

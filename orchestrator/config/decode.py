@@ -49,6 +49,8 @@ def model(name: str, data: Fields, written: Fields, around: Surroundings) -> Mod
         "source": source(data["source"], written["source"], data["engine"], around),
     }
     given |= {UNDER.get(key, key): read(data[key]) for key, read in READ.items() if key in data}
+    if "endpoint" in written:
+        given["endpoints_written"] = tuple(_several(written["endpoint"]))
     return ModelSpec(**given)
 
 
@@ -85,12 +87,16 @@ def prices(data: Fields) -> Prices:
 
 def endpoints(data: str | list[str]) -> tuple[str, ...]:
     """Return the URLs of one or several servers."""
-    return tuple(base_url(url) for url in ([data] if isinstance(data, str) else data))
+    return tuple(base_url(url) for url in _several(data))
 
 
 def environment(data: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return variables in the order of their names: in which they are written means nothing."""
     return tuple(sorted(data.items()))
+
+
+def _several(data: str | list[str]) -> list[str]:
+    return [data] if isinstance(data, str) else data
 
 
 READ: Final[Mapping[str, Callable[[Any], object]]] = {

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import clock
 from orchestrator.config.accepted import restore
 from orchestrator.control.store import Leftover, Recovered
-from orchestrator.control.stored_spec import UNRESOLVED
+from orchestrator.control.stored_spec import StoredSpec
 from orchestrator.decide.fold import fold
 from orchestrator.engines import kinds
 from orchestrator.engines.base import Engine
@@ -34,16 +33,12 @@ def first_state(recovered: Recovered, folder: Path, env: Mapping[str, str], *, b
     return fold(State(boot=boot, models=models, footprints=recovered.footprints), known).state
 
 
-def _resolved(stable: Mapping[str, ModelSpec], accepted: Catalog) -> Iterator[tuple[str, ModelSpec]]:
+def _resolved(stable: Mapping[str, StoredSpec], accepted: Catalog) -> Iterator[tuple[str, ModelSpec]]:
     """Give the specs that can be loaded: what was left out is known where the accepted file has it."""
-    for name, spec in stable.items():
+    for name, stored in stable.items():
         document = accepted.models.get(name)
-        if document is not None:
-            own = document.value
-            spec = replace(spec, api_key=own.api_key, environment=own.environment)  # noqa: PLW2901
-            if spec.source.location == UNRESOLVED and own.source.written == spec.source.written:
-                spec = replace(spec, source=replace(own.source, resolved=spec.source.resolved))  # noqa: PLW2901
-        if spec.source.location != UNRESOLVED:
+        spec = stored.whole(document.value if document else None)
+        if spec is not None:
             yield name, spec
 
 

@@ -17,12 +17,11 @@ from typing import Final
 from urllib.parse import quote
 
 from orchestrator.config.accepted import StoredDocument, store
-from orchestrator.control.stored_spec import spec_from_json, spec_to_json
+from orchestrator.control.stored_spec import StoredSpec, spec_from_json, spec_to_json
 from orchestrator.errors import StateError
 from orchestrator.values.catalog import Kind
 from orchestrator.values.fleet import Phase, Replica, Running
 from orchestrator.values.memory import Footprint
-from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import Resolution, State
 
 log = logging.getLogger(__name__)
@@ -45,14 +44,10 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What an earlier daemon on this state folder left behind.
-
-    A `stable` spec whose source was written with a reference has the location
-    UNRESOLVED.
-    """
+    """What an earlier daemon on this state folder left behind."""
 
     documents: tuple[StoredDocument, ...]
-    stable: Mapping[str, ModelSpec]
+    stable: Mapping[str, StoredSpec]
     leftovers: tuple[Leftover, ...]
     resolutions: Mapping[str, Resolution] = field(default_factory=dict)
     footprints: Mapping[str, Footprint] = field(default_factory=dict)

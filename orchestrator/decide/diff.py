@@ -89,13 +89,13 @@ def model_fields(spec: ModelSpec) -> dict[str, str]:
         "accelerator": spec.accelerator,
         "memory": "auto" if spec.memory_bytes is None else human(spec.memory_bytes),
         "capabilities": ", ".join(spec.capabilities),
-        "endpoint": ", ".join(map(without_secret, spec.endpoints)),
+        "endpoint": ", ".join(map(without_secret, spec.endpoints_written)) or HIDDEN * bool(spec.endpoints),
         "api_key": HIDDEN if spec.api_key else "",
         "paid": "true" if spec.paid else "",
         "prices": _prices(spec.prices),
         "command": f"{spec.command[0]} … ({len(spec.command)} words)" if spec.command else "",
         "environment": ", ".join(name for name, _ in spec.environment),
-        "health": spec.health if spec.command else "",
+        "health": spec.health.partition("?")[0] if spec.command else "",
         "update": _update(spec.update),
     } | {f"sampling.{name}": str(value) for name, value in sampling if value is not None}
     return {name: value for name, value in known.items() if value}
@@ -164,10 +164,10 @@ def _model_changes(before: Document[ModelSpec], after: Document[ModelSpec]) -> I
     names = _differing(old, new)
     replaced = before.value.revision != after.value.revision
     for name in names:
-        # A source that is written in another way and leads to the same place loads nothing anew.
-        change_class = (
-            CLASS_OF.get(name, ChangeClass.LIVE) if replaced or name != "source" else ChangeClass.LIVE
-        )
+        change_class = CLASS_OF.get(name, ChangeClass.LIVE)
+        # What is written in another way and leads to the same place loads nothing anew.
+        if change_class is ChangeClass.REPLACE and not replaced:
+            change_class = ChangeClass.LIVE
         yield _field(after, name, change_class, old.get(name, ""), new.get(name, ""))
     hidden = [name for name, of in SECRETIVE.items() if of(before.value) != of(after.value)]
     for name in hidden:

@@ -9,6 +9,7 @@ from orchestrator.decide import source
 from orchestrator.decide.adopt import adopt
 from orchestrator.decide.backoff import STABLE_S, reject
 from orchestrator.decide.conditions import conditions
+from orchestrator.decide.folded import Folded
 from orchestrator.decide.lifecycle import Signal, move
 from orchestrator.decide.measure import measured
 from orchestrator.values.action import Action, CallOff, Drain, Fetch, Load, Remove, Unload
@@ -33,7 +34,6 @@ from orchestrator.values.event import (
 )
 from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.fleet import Fleet, Phase, Replica, Running
-from orchestrator.values.folded import Folded
 from orchestrator.values.state import ModelRecord, Rejection, State
 
 # A guess: long enough not to spin, short enough that nobody waits for memory.

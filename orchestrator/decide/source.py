@@ -7,10 +7,10 @@ from typing import assert_never
 from orchestrator.decide.backoff import reject
 from orchestrator.decide.budget import human
 from orchestrator.decide.fetching import kept
+from orchestrator.decide.folded import Folded
 from orchestrator.values.action import CallOff, Fetch, Remove
 from orchestrator.values.event import Fetched, FetchFailed, Removed, RemoveFailed, SourceMoved
 from orchestrator.values.fact import LifecycleFact, Severity
-from orchestrator.values.folded import Folded
 from orchestrator.values.spec import Apply
 from orchestrator.values.state import ModelRecord, Rejection, Resolution, State
 

@@ -100,7 +100,8 @@ class ModelSpec:
     nothing else. `launch` identifies how a replica of it was started: two
     specs of one revision that need different processes differ in it.
 
-    `endpoints` are base URLs of servers that exist already. `command` is an
+    `endpoints` are base URLs of servers that exist already, `endpoints_written`
+    the same with `${…}` unresolved: the only form that may be shown. `command` is an
     argv whose `{port}`, `{socket}` and `{model}` are filled in; `health` the
     path that answers 200 once it serves. `memory_bytes` overrides the estimate
     of the peak. `pinned` models are never evicted. `api_key` and the values of
@@ -122,7 +123,8 @@ class ModelSpec:
     capabilities: tuple[str, ...] = ("chat", "completion")
     sampling: Sampling = Sampling()
     update: Update = Update()
-    endpoints: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = field(default=(), repr=False)
+    endpoints_written: tuple[str, ...] = ()
     api_key: str = field(default="", repr=False)
     paid: bool = False
     prices: Prices = Prices()

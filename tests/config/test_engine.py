@@ -197,6 +197,20 @@ def test_endpoints(written: str, endpoints: tuple[str, ...]) -> None:
     assert spec.endpoints == endpoints
 
 
+def test_an_endpoint_with_a_reference_is_known_as_written_and_shown_only_so() -> None:
+    around = Surroundings(folder=Path("/conf"), env=ENV, engines=ENGINES)
+    written = ("https://example.org/${env:KEY}/v1/", "https://example.net/v1?key=${env:KEY}")
+    text = f"{OPENAI}endpoint: ['{written[0]}', '{written[1]}']\n"
+    spec = draft.model("m", "m.yaml", text.encode(), around).value
+    assert spec is not None
+    assert spec.endpoints == ("https://example.org/s3cret/v1", "https://example.net/v1?key=s3cret")
+    assert spec.endpoints_written == written
+    assert "s3cret" not in repr(spec)
+    one = draft.model("m", "m.yaml", f"{OPENAI}endpoint: {written[0]}\n".encode(), around).value
+    assert one is not None
+    assert one.endpoints_written == written[:1]
+
+
 def test_every_field_of_an_engine() -> None:
     around = Surroundings(folder=Path("/conf"), env=ENV, engines=ENGINES)
 

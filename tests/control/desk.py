@@ -21,7 +21,7 @@ from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact
 from orchestrator.values.settings import Limits
-from tests.builders import plenty
+from tests.builders import plenty, premises
 
 WITHIN_S = 10.0  # generous: the machine may be busy
 
@@ -89,6 +89,7 @@ async def desk(folder: Path, engine: FakeEngine | None = None) -> AsyncIterator[
         address="http://127.0.0.1:1",
         config_folder=root,
         state_folder=state_folder,
+        premises=premises(folder),
     )
     operations = Operations(facts=about, loop=loop, follower=follower, history=history, recent=recent)
     try:

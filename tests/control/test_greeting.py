@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestrator.control.greeting import greeting, hints
 from orchestrator.control.operations import Facts
 from orchestrator.values.catalog import Problem
+from tests.builders import premises
 from tests.gateway.fakes import route, table
 
 FACTS = Facts(
@@ -15,6 +16,7 @@ FACTS = Facts(
     address="http://127.0.0.1:11435",
     config_folder=Path("/etc/orchestrator"),
     state_folder=Path("/var/lib/orchestrator"),
+    premises=premises(),
 )
 BODY = """'{"model": "fast", "messages": [{"role": "user", "content": "Is 7 greater than 3?"}]}'"""
 READY, ALSO = route("quality", "/run/q.sock"), route("fast", "/run/f.sock")

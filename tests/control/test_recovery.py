@@ -4,20 +4,23 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.config.accepted import StoredDocument
 from orchestrator.control.recovery import end_leftovers, first_state
-from orchestrator.control.store import UNRESOLVED, Leftover, Recovered, Store
+from orchestrator.control.store import Leftover, Recovered, Store
+from orchestrator.control.stored_spec import StoredSpec, spec_from_json, spec_to_json
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Kind
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.fleet import Phase, Running
+from orchestrator.values.memory import Footprint
 from orchestrator.values.spec import ModelSpec, Source
-from orchestrator.values.state import State
+from orchestrator.values.state import Resolution, State
 from tests.builders import CONFIG, NOW, model, replica, running, spec, state
 
 OLD = spec(location="tiny")
@@ -30,8 +33,24 @@ def row(name: str = "fast", text: str = TEXT, *, generation: int = 7) -> StoredD
     )
 
 
-def recovered(*rows: StoredDocument, stable: dict[str, ModelSpec] | None = None) -> Recovered:
-    return Recovered(documents=rows, stable=stable or {}, leftovers=())
+def stored(value: ModelSpec) -> StoredSpec:
+    """A spec on its way through the store."""
+    return spec_from_json(spec_to_json(value))
+
+
+def recovered(
+    *rows: StoredDocument,
+    stable: dict[str, ModelSpec] | None = None,
+    resolutions: dict[str, Resolution] | None = None,
+    footprints: dict[str, Footprint] | None = None,
+) -> Recovered:
+    return Recovered(
+        documents=rows,
+        stable={name: stored(value) for name, value in (stable or {}).items()},
+        leftovers=(),
+        resolutions=resolutions or {},
+        footprints=footprints or {},
+    )
 
 
 def test_what_was_accepted_and_what_was_stable_is_known_and_nothing_runs(tmp_path: Path) -> None:
@@ -54,14 +73,70 @@ def test_a_stable_source_behind_a_reference_is_resolved_again_where_the_file_sti
 ) -> None:
     kept = row("kept", "engine: llama-cpp\nsource: file:${env:X}\n")
     moved = row("moved", "engine: llama-cpp\nsource: file:${env:Y}\n")
-    hidden = spec(source=Source(written="file:${env:X}", scheme="file", location=UNRESOLVED))
-    stable = {"kept": hidden, "moved": hidden}
+    hidden = Source(written="file:${env:X}", scheme="file", location="/x.gguf")
+    stable = {name: spec(name, source=hidden) for name in ("kept", "moved")}
     env = {"X": "/x.gguf", "Y": "/y.gguf"}
     first = first_state(recovered(kept, moved, stable=stable), tmp_path, env, boot=1)
     found = first.models["kept"].stable
     assert found is not None
     assert found.source.location == "/x.gguf"
     assert first.models["moved"].stable is None
+
+
+REMOTE = """\
+engine: openai
+source: big
+endpoint: https://example.org/${env:TENANT}/v1
+api_key: ${env:KEY}
+"""
+
+
+def remote(**changes: Any) -> ModelSpec:  # noqa: ANN401 (any field)
+    known: dict[str, Any] = {
+        "source": Source(written="big", scheme="name", location="big"),
+        "engine": "openai",
+        "endpoints": ("https://example.org/t1/v1",),
+        "endpoints_written": ("https://example.org/${env:TENANT}/v1",),
+        "api_key": "k1",
+        "parallel": 2,
+    }
+    return spec(**(known | changes))
+
+
+@pytest.mark.parametrize(
+    ("case", "env", "text", "known"),
+    [
+        ("the file has the same secrets", {"TENANT": "t1", "KEY": "k1"}, REMOTE, True),
+        ("its key is another now", {"TENANT": "t1", "KEY": "k2"}, REMOTE, False),
+        ("its path is another now", {"TENANT": "t2", "KEY": "k1"}, REMOTE, False),
+        (
+            "its file leads elsewhere now",
+            {"TENANT": "t1", "KEY": "k1"},
+            REMOTE.replace("example.org", "example.net"),
+            False,
+        ),
+        ("its file needs none now", {}, TEXT, False),
+    ],
+)
+def test_a_stable_spec_with_secrets_comes_back_whole_or_not_at_all(
+    tmp_path: Path, case: str, env: dict[str, str], text: str, *, known: bool
+) -> None:
+    first = first_state(recovered(row(text=text), stable={"fast": remote()}), tmp_path, env, boot=1)
+    assert first.models["fast"].stable == (remote() if known else None), case
+
+
+def test_what_was_learnt_of_sources_and_memory_is_known_again(tmp_path: Path) -> None:
+    text = "engine: llama-cpp\nsource: hf:org/repo\n"
+    moved = Resolution(written="hf:org/repo", resolved="sha256:ab", newest="sha256:cd")
+    footprints = {"launch": Footprint(estimated={"ram": 5})}
+    left = recovered(row(text=text), resolutions={"fast": moved}, footprints=footprints)
+    first = first_state(left, tmp_path, {}, boot=1)
+    record = first.models["fast"]
+    assert record.resolution == moved
+    assert record.desired is not None
+    assert record.desired.source.resolved == "sha256:ab", "the same revision as before the restart"
+    assert first.footprints == footprints
+    assert first.fetched == frozenset(), "what lies on the disk is looked at again"
 
 
 def test_a_stable_spec_of_a_model_that_is_no_more_is_forgotten(tmp_path: Path) -> None:

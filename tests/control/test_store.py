@@ -8,17 +8,22 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.config.accepted import store as stored_documents
 from orchestrator.control import lock
-from orchestrator.control.store import UNRESOLVED, Recovered, Store, spec_from_json, spec_to_json
+from orchestrator.control.store import Recovered, Store
+from orchestrator.control.stored_spec import StoredSpec
 from orchestrator.errors import StateError
 from orchestrator.values.catalog import Catalog
 from orchestrator.values.fleet import Phase
-from orchestrator.values.spec import ModelState, Sampling, Source
-from orchestrator.values.state import State
+from orchestrator.values.memory import Footprint
+from orchestrator.values.spec import (
+    ModelSpec,
+)
+from orchestrator.values.state import Resolution, State
 from tests.builders import CONFIG, NOW, model, policy, replica, running, spec, state
 
 Opened = Callable[[Path], Store]
@@ -38,6 +43,10 @@ def opened() -> Iterator[Opened]:
         store.close()
 
 
+def whole(value: ModelSpec) -> StoredSpec:
+    return StoredSpec(spec=value, launch=value.launch)
+
+
 def test_what_was_saved_is_recovered(tmp_path: Path, opened: Opened) -> None:
     store = opened(tmp_path)
     document = replace(model(spec()), text="engine: llama-cpp\n")
@@ -49,7 +58,7 @@ def test_what_was_saved_is_recovered(tmp_path: Path, opened: Opened) -> None:
     store.close()
     found = opened(tmp_path).recover()
     assert found.documents == stored_documents(after.catalog)
-    assert found.stable == {"fast": spec()}
+    assert found.stable == {"fast": whole(spec())}
     assert {(left.replica, left.phase, left.running) for left in found.leftovers} == {
         ("a", Phase.READY, replace(running("a"), memory_bytes=0)),
         ("b", Phase.STARTING, None),
@@ -67,7 +76,7 @@ def test_another_configuration_folder_begins_with_nothing_and_takes_nothing_away
     other.close()
     found = opened(tmp_path).recover()
     assert [document.name for document in found.documents] == ["fast"]
-    assert found.stable == {"fast": spec()}
+    assert found.stable == {"fast": whole(spec())}
 
 
 def test_only_the_difference_is_written(tmp_path: Path, opened: Opened) -> None:
@@ -95,30 +104,83 @@ def test_forgotten_replicas_are_off_the_books(tmp_path: Path, opened: Opened) ->
     assert store.recover().leftovers == ()
 
 
-def test_a_spec_survives_json_with_every_field() -> None:
-    full = spec(
-        source=Source(written="file:x", scheme="file", location="/x", sha256="ab"),
-        state=ModelState.TESTING,
-        context=99,
-        parallel=3,
-        capabilities=("chat", "json"),
-        sampling=Sampling(temperature=0.5, seed=7),
-    )
-    assert spec_from_json(spec_to_json(full)) == full
+LEARNT = Footprint(
+    estimated={"ram": 3 << 30, "cuda:0": 1 << 30},
+    measured={"ram": 2 << 30},
+    load_s=1.25,
+    engine_version="llama.cpp 1",
+    exclusive="sha256:ab",
+)
+MOVED = Resolution(written="hf:org/repo", resolved="sha256:old", newest="sha256:new")
 
 
-def test_what_a_reference_stands_for_is_not_stored() -> None:
-    source = Source(written="file:${env:X}", scheme="file", location="/secret")
-    text = spec_to_json(spec(source=source))
-    assert "secret" not in text
-    assert spec_from_json(text).source == replace(source, location=UNRESOLVED)
+def learnt(**changes: Any) -> State:  # noqa: ANN401 (any field of Footprint)
+    """A state that knows what a launch takes and what its source means."""
+    held = state(spec(), resolution=MOVED)
+    return replace(held, footprints={"launch": replace(LEARNT, **changes)})
+
+
+def test_what_was_learnt_of_memory_and_sources_is_recovered(tmp_path: Path, opened: Opened) -> None:
+    store = opened(tmp_path)
+    store.save(State(), learnt())
+    store.close()
+    found = opened(tmp_path).recover()
+    assert found.footprints == {"launch": LEARNT}
+    assert found.resolutions == {"fast": MOVED}
+
+
+def test_what_is_learnt_later_takes_its_place(tmp_path: Path, opened: Opened) -> None:
+    store = opened(tmp_path)
+    before, after = learnt(), learnt(load_s=2.5, measured={"ram": 5})
+    newer = replace(MOVED, resolved="sha256:new")
+    after = replace(after, models={"fast": replace(after.models["fast"], resolution=newer)})
+    store.save(State(), before)
+    store.save(before, after)
+    found = store.recover()
+    assert found.footprints == {"launch": replace(LEARNT, load_s=2.5, measured={"ram": 5})}
+    assert found.resolutions == {"fast": newer}
+
+
+def test_a_model_that_is_gone_takes_its_resolution_along_and_leaves_what_was_measured(
+    tmp_path: Path, opened: Opened
+) -> None:
+    store = opened(tmp_path)
+    store.save(State(), learnt())
+    store.save(learnt(), replace(learnt(), models={}))
+    found = store.recover()
+    assert found.resolutions == {}
+    assert found.footprints == {"launch": LEARNT}, "its file may come back, and measuring took a load"
+
+
+def test_resolutions_belong_to_a_configuration_folder_and_footprints_to_the_machine(
+    tmp_path: Path, opened: Opened
+) -> None:
+    store = opened(tmp_path)
+    store.save(State(), learnt())
+    store.close()
+    other = Store.open(tmp_path, config=tmp_path / "elsewhere", now=NOW)
+    found = other.recover()
+    other.close()
+    assert (found.resolutions, found.footprints) == ({}, {"launch": LEARNT})
+
+
+def test_footprints_that_nothing_has_used_for_half_a_year_are_forgotten(
+    tmp_path: Path, opened: Opened
+) -> None:
+    store = opened(tmp_path)
+    store.save(State(), learnt())
+    store.close()
+    with sqlite3.connect(tmp_path / "state.db") as raw:
+        raw.execute("update footprints set seen = date('now', '-200 days')")
+    raw.close()
+    assert opened(tmp_path).recover().footprints == {}
 
 
 DAMAGES = [
     ("a page of rows", lambda raw: raw[: 3 * 4096] + b"Z" * 900 + raw[3 * 4096 + 900 :]),
     ("one text", lambda raw: raw.replace(b'"engine"', b'"engixe"')),
     ("no text at all", lambda raw: raw.replace(b'"engine"', b'"eng\xffne"')),
-    ("one brace", lambda raw: raw.replace(b'{"cap', b'["cap')),
+    ("one brace", lambda raw: raw.replace(b'{"acc', b'["acc')),
 ]
 
 
@@ -211,9 +273,10 @@ def test_what_was_committed_survives_kill_9(tmp_path: Path, opened: Opened, comm
     child.wait(10)
     child.stdout.close()
     found = opened(tmp_path).recover()
+    stable = found.stable["fast"].spec
     # One more may have been committed than was told.
-    assert found.stable["fast"].context in (last + 1, last + 2)
-    assert [left.replica for left in found.leftovers] == [f"r{found.stable['fast'].context - 1}"]
+    assert stable.context in (last + 1, last + 2)
+    assert [left.replica for left in found.leftovers] == [f"r{stable.context - 1}"]
 
 
 def test_one_daemon_per_state_folder(tmp_path: Path) -> None:

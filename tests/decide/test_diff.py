@@ -30,7 +30,13 @@ EDITS: dict[str, tuple[Any, str, str, str]] = {
     "quantize": ("q8_0", "replace", "", "q8_0"),
     "accelerator": ("cpu", "replace", "auto", "cpu"),
     "memory_bytes": (3 << 30, "live", "auto", "3.0 GiB"),
-    "endpoints": (("http://u:p@a:1/v1?k=s",), "replace", "", "http://a:1/v1"),
+    "endpoints": (("http://a:1/secret",), "replace", "", "(hidden)"),
+    "endpoints_written": (
+        ("http://u:p@a:1/v1?k=s", "https://b/${env:KEY}/v1"),
+        "live",
+        "",
+        "http://a:1/v1, https://b/${env:KEY}/v1",
+    ),
     "api_key": ("secret", "reload", "", "(hidden)"),
     "paid": (True, "live", "", "true"),
     "prices": (
@@ -49,7 +55,12 @@ EDITS: dict[str, tuple[Any, str, str, str]] = {
     ),
 }
 # What a field of a spec is called in the file, where that is another name.
-WRITTEN = {"memory_bytes": "memory", "endpoints": "endpoint", "idle_s": "idle"}
+WRITTEN = {
+    "memory_bytes": "memory",
+    "endpoints": "endpoint",
+    "endpoints_written": "endpoint",
+    "idle_s": "idle",
+}
 # These are shown only together with others.
 TOGETHER = {"load": "idle", "idle_s": "load", "health": "command"}
 SAMPLING: dict[str, Any] = {
@@ -93,7 +104,7 @@ def test_when_a_model_is_loaded_is_live() -> None:
     ("field", "old", "new", "shown"),
     [
         ("environment", (("A", "1"),), (("A", "2"),), "A"),
-        ("endpoints", ("http://a:1?k=1",), ("http://a:1?k=2",), "http://a:1"),
+        ("endpoints", ("http://a:1?k=1",), ("http://a:1?k=2",), "(hidden)"),
         ("command", ("x", "1"), ("x", "2"), "x … (2 words)"),
         ("api_key", "one", "two", "(hidden)"),
     ],

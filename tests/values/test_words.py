@@ -19,7 +19,7 @@ from tests.builders import running, spec
         (ModelState, "active testing deprecated absent"),
         (Kind, "model policy"),
         (Phase, "starting ready draining stopping gone"),
-        (ConditionType, "Accepted Fetched Ready Progressing Degraded Stalled"),
+        (ConditionType, "Accepted Fetched Fits Ready Progressing Degraded Drifted Stalled"),
         (Truth, "True False Unknown"),
         (Severity, "normal warning"),
     ],
