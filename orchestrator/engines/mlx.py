@@ -174,7 +174,8 @@ class MlxEngine:
     def _peak_bytes(self, spec: ModelSpec) -> int:
         path = self._library.path_of(spec)
         try:
-            return peak_bytes(read_folder(path), context=spec.context, parallel=spec.parallel)
+            forms = "json" in spec.capabilities
+            return peak_bytes(read_folder(path), context=spec.context, parallel=spec.parallel, forms=forms)
         except LoadRefused as refused:
             leaf, fix = _REFUSED.get(refused.kind, (EngineError, "check the disk that it lies on"))
             said = redacted(str(refused), spec, path)

@@ -16,10 +16,17 @@ import mlx.core as mx
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.inbox import Inbox, Vital
 from orchestrator.workers.mlx_kept import Kept
-from orchestrator.workers.mlx_memory import BUFFERS_BYTES, PROMPTS_AT_ONCE, STEP_TOKENS, kv_bytes, slot_bytes
+from orchestrator.workers.mlx_memory import (
+    BUFFERS_BYTES,
+    GROWTH_TOKENS,
+    PROMPTS_AT_ONCE,
+    STEP_TOKENS,
+    kv_bytes,
+    slot_bytes,
+)
 from orchestrator.workers.mlx_model import MlxModel
 from orchestrator.workers.mlx_runtime import CACHE, GENERATE, device_bytes
-from orchestrator.workers.mlx_sampling import MlxSampler, greedy
+from orchestrator.workers.mlx_sampling import Choice, greedy
 from orchestrator.workers.pace import Pace
 from orchestrator.workers.work import Generation, Progress, Work
 
@@ -28,7 +35,7 @@ LOG = logging.getLogger(__name__)
 FAILURES_ALLOWED: Final = 3
 WARM_TOKENS: Final = 48
 
-Answer = Generation[MlxSampler]
+Answer = Generation[Choice]
 
 
 class MlxBatch:
@@ -109,6 +116,8 @@ class MlxBatch:
 
     def _run(self) -> None:
         mx.set_cache_limit(BUFFERS_BYTES)
+        for kind in (CACHE.KVCache, CACHE.BatchKVCache, CACHE.RotatingKVCache, CACHE.BatchRotatingKVCache):
+            kind.step = GROWTH_TOKENS
         try:
             self._model = self._load()
             self._slot_bytes = slot_bytes(self._model.folder, self._context)
@@ -171,13 +180,16 @@ class MlxBatch:
     def _drop(self, work: Work) -> None:
         if not self._inbox.forget(work):
             return  # it ended before its cancellation came
+        if not isinstance(work, Generation):
+            return
         for number, active in self._active.items():
             if active is work:
                 self._generator.remove([number])
                 self._forget(number)
-                return
-        if isinstance(work, Generation) and work in self._waiting:
+                break
+        if work in self._waiting:
             self._waiting.remove(work)
+        work.sampler.close()
 
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._parallel:
@@ -222,7 +234,9 @@ class MlxBatch:
             if finish is not None:
                 self._retire(response)
                 self._inbox.forget(work)
-                self._news.append(Progress(work, text, ended=True, finish=finish))
+                work.sampler.close()
+                failure = work.sampler.failure
+                self._news.append(Progress(work, text, ended=True, finish=finish, error=failure))
             elif text:
                 self._news.append(Progress(work, text))
 
@@ -261,6 +275,7 @@ class MlxBatch:
         self._kept.clear()
         for work in self._active.values():
             self._inbox.forget(work)
+            work.sampler.close()
             self._news.append(Progress(work, ended=True, error=f"decoding failed: {cause}"))
         self._active.clear()
         self._reading.clear()

@@ -1,29 +1,54 @@
 """Putting an mlx worker together: model, batch thread and the same service as llama.cpp's."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.workers.frames import Launch
 from orchestrator.workers.mlx_batch import MlxBatch
 from orchestrator.workers.mlx_model import MlxModel
-from orchestrator.workers.mlx_sampling import MlxSampler
+from orchestrator.workers.mlx_sampling import Choice, MlxSampler
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.prepare import Preparer, Runtime
 from orchestrator.workers.service import Service
 from orchestrator.workers.template import ChatTemplate, TemplateRefused
 
+if TYPE_CHECKING:
+    from orchestrator.workers.mlx_grammar import MlxLexicon
+
 _LACKS: Final = MappingProxyType(
-    {
-        "/v1/embeddings": "the engine mlx makes no embeddings: use a model of the engine llama-cpp",
-        "response_format": "the engine mlx cannot hold an answer to a form: ask for it in the prompt, or use "
-        "a model of the engine llama-cpp",
-    }
+    {"/v1/embeddings": "the engine mlx makes no embeddings: use a model of the engine llama-cpp"}
 )
+
+
+class Samplers:
+    """Makes the sampler of each request. Safe to use from several threads at once."""
+
+    def __init__(self, model: MlxModel) -> None:
+        self._model = model
+        self._lexicon: MlxLexicon | None = None
+        self._lock = threading.Lock()
+
+    def make(self, params: SamplingParams, prompt: list[int]) -> Choice:
+        """Return a sampler for these parameters.
+
+        Raises:
+            GrammarRefused: the form of the answer cannot be kept to.
+        """
+        if not params.grammar:
+            return MlxSampler(params, self._model.ending_tokens)
+        # Imported here because it loads llama.cpp, for which a model that is never asked for JSON has no use.
+        from orchestrator.workers.mlx_grammar import FormSampler, MlxLexicon  # noqa: PLC0415
+
+        with self._lock:
+            if self._lexicon is None:
+                self._lexicon = MlxLexicon(self._model)
+        return FormSampler(self._lexicon, params, prompt)
 
 
 def load(
@@ -56,11 +81,7 @@ def load(
     if launch.warm:
         with suppress(TemplateRefused):  # completions work without one; chats are told
             template.compile()
-
-    def sampler(params: SamplingParams, _prompt: list[int]) -> MlxSampler:
-        return MlxSampler(params, model.ending_tokens)
-
-    runtime = Runtime(vocabulary=model, template=template, make_sampler=sampler, lacks=_LACKS)
+    runtime = Runtime(vocabulary=model, template=template, make_sampler=Samplers(model).make, lacks=_LACKS)
     service = Service(launch.model, Preparer(runtime, name=launch.model, context=launch.context), loop)
     batch.deliver = service.deliver
     service.attach(batch)

@@ -13,8 +13,14 @@ MIB: Final = 1 << 20
 # Tokens of prompts that one step takes, over all requests, and how many requests share them.
 STEP_TOKENS: Final = 512
 PROMPTS_AT_ONCE: Final = 4
-# A KV cache grows by so many tokens at a time, and is filled up to the longest one of a batch.
-_CELLS: Final = 256
+# A KV cache grows by so many tokens at a time, and is filled up to the longest one of a batch. A quarter of
+# mlx-lm's own choice: what is saved is more than what moving the caches more often costs.
+GROWTH_TOKENS: Final = 64
+# What llama.cpp's grammars take: the library, the vocabulary by token, and each request by token of it.
+# Measured with a vocabulary of 150,000: 57 MB, and 64 MB for four requests.
+_FORM_BYTES: Final = 16 * MIB
+_FORM_TOKEN_BYTES: Final = 400
+_FORM_REQUEST_TOKEN_BYTES: Final = 120
 # A worker without a model: Python, mlx, mlx-lm and what that imports. 103 MB were measured on Linux, with a
 # shipped model and all pages counted in full. With Metal a guess.
 BASE_BYTES: Final = (256 if sys.platform == "darwin" else 104) * MIB
@@ -51,7 +57,7 @@ def kv_bytes(folder: MlxFolder, tokens: int) -> int:
 
 def slot_bytes(folder: MlxFolder, context: int) -> int:
     """Return what the keys and values of one request with a full context take at most."""
-    return kv_bytes(folder, context + _CELLS)
+    return kv_bytes(folder, context + GROWTH_TOKENS)
 
 
 def element_bytes(folder: MlxFolder) -> int:
@@ -92,11 +98,11 @@ def _number(config: Mapping[str, Any], *names: str, default: int = 0) -> int:
     return default
 
 
-def peak_bytes(folder: MlxFolder, *, context: int, parallel: int) -> int:
+def peak_bytes(folder: MlxFolder, *, context: int, parallel: int, forms: bool = False) -> int:
     """Return an upper bound of what a worker comes to take, from its start to its last request.
 
     Either reading the vocabulary is its widest moment, or all places are filled to the end of the context,
-    with as much kept for later as one more of them.
+    with as much kept for later as one more of them. `forms` says that answers will be held to schemas.
     """
     vocabulary = _size(folder, "tokenizer.json") + _size(folder, "tokenizer.model")
     moving = (
@@ -105,6 +111,9 @@ def peak_bytes(folder: MlxFolder, *, context: int, parallel: int) -> int:
         + work_bytes(folder, context=context, parallel=parallel)
         + BUFFERS_BYTES
     )
+    if forms:
+        tokens = _number(folder.text_config, "vocab_size")
+        moving += _FORM_BYTES + tokens * (_FORM_TOKEN_BYTES + parallel * _FORM_REQUEST_TOKEN_BYTES)
     serving = BASE_BYTES + _VOCABULARY_STAYS * vocabulary + folder.weights_bytes + round(moving * _GAPS)
     return max(serving, BASE_BYTES + _VOCABULARY_READS * vocabulary)
 

@@ -42,9 +42,19 @@ def _byte_level(token: str) -> bytes:
     return b"".join(letters.get(letter) or letter.encode() for letter in token)
 
 
+def spelled(piece: bytes) -> str:
+    """Return the name of these bytes in a GPT-2 vocabulary."""
+    return "".join(_spelling()[byte] for byte in piece)
+
+
 def _sentence_piece(token: str) -> bytes:
     byte = _BYTE.fullmatch(token)
     return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE, " ").encode()
+
+
+@cache
+def _spelling() -> Mapping[int, str]:
+    return {byte[0]: letter for letter, byte in _letters().items()}
 
 
 @cache

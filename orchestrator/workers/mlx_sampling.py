@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import mlx.core as mx
 
@@ -18,12 +18,33 @@ def greedy(logprobs: mx.array) -> mx.array:
     return mx.argmax(logprobs, axis=-1)
 
 
+class Choice(Protocol):
+    """Chooses the tokens of one answer.
+
+    `processors` change the logits, then `choose` takes a token from them. `failure` is the cause where the
+    answer ended because there was no way to go on.
+    """
+
+    @property
+    def choose(self) -> Callable[[mx.array], mx.array]: ...
+
+    @property
+    def processors(self) -> Sequence[Callable[[Any, mx.array], mx.array]]: ...
+
+    @property
+    def failure(self) -> str: ...
+
+    def close(self) -> None:
+        """Free it; not to be used again."""
+
+
 class MlxSampler:
     """Chooses the tokens of one answer; `processors` change the logits before that."""
 
     def __init__(self, params: SamplingParams, ending: Sequence[int]) -> None:
         self.choose: Callable[[mx.array], mx.array] = greedy if params.temperature <= 0 else self._draw
         self.processors: list[Callable[[Any, mx.array], mx.array]] = _processors(params, ending)
+        self.failure = ""  # there is nothing that it could not do
         self._params = params
         self._key = mx.random.key(secrets.randbits(32) if params.seed is None else params.seed & 0xFFFFFFFF)
 

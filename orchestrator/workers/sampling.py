@@ -4,10 +4,11 @@ import codecs
 import ctypes
 import time
 from array import array
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from orchestrator.workers.context import Context
-from orchestrator.workers.llama_cpp import FAST, LOG, C, Model
+from orchestrator.workers.llama_cpp import FAST, LOG, C
 from orchestrator.workers.params import GrammarRefused, SamplingParams
 
 FAST.llama_sampler_sample.argtypes = C.llama_sampler_sample.argtypes
@@ -28,6 +29,28 @@ class NoToken(Exception):
     """There is no way to go on."""
 
 
+class Lexicon(Protocol):
+    """A vocabulary of which llama.cpp knows as well: `vocab` is its pointer."""
+
+    vocab: Any
+    n_vocab: int
+
+    @property
+    def ending_tokens(self) -> tuple[int, ...]:
+        """All tokens that end an answer."""
+
+    @property
+    def piece(self) -> Callable[[int], bytes | None]:
+        """What a token stands for: None for the end of the answer, b"" for other control tokens."""
+
+
+class Logits(Protocol):
+    """Where the logits of a decode are, as in a context."""
+
+    def logits(self, row: int) -> memoryview:
+        """Return the bytes of a row's logits, float32."""
+
+
 class Sampler(Protocol):
     """Chooses the tokens of one answer, in order."""
 
@@ -42,15 +65,24 @@ class Sampler(Protocol):
         """Free it; not to be used again."""
 
 
-def make_sampler(model: Model, params: SamplingParams, prompt: list[int]) -> Sampler:
+def make_sampler(model: Lexicon, params: SamplingParams, prompt: list[int]) -> Sampler:
     """Build the sampler of one request.
 
     Raises:
         GrammarRefused: the grammar is not one that llama.cpp understands.
     """
+    if params.grammar:
+        return make_grammar_sampler(model, params, prompt)
+    return ChainSampler(_chain(model, params, prompt), small=model.n_vocab <= _SMALL_VOCAB)
+
+
+def make_grammar_sampler(model: Lexicon, params: SamplingParams, prompt: list[int]) -> "GrammarSampler":
+    """Build the sampler of one request that has a grammar; it asks for logits and nothing else.
+
+    Raises:
+        GrammarRefused: the grammar is not one that llama.cpp understands.
+    """
     chain = _chain(model, params, prompt)
-    if not params.grammar:
-        return ChainSampler(chain, small=model.n_vocab <= _SMALL_VOCAB)
     with LOG.kept_apart():  # it would print the whole grammar, which is a client's text
         grammar = C.llama_sampler_init_grammar(model.vocab, params.grammar.encode(), b"root")
     if not grammar:
@@ -85,7 +117,7 @@ class GrammarSampler:
     So tokens that would break a character are refused as well.
     """
 
-    def __init__(self, model: Model, chain: int, grammar: int) -> None:
+    def __init__(self, model: Lexicon, chain: int, grammar: int) -> None:
         self._model = model
         self._chain = chain
         self._grammar = grammar
@@ -98,7 +130,7 @@ class GrammarSampler:
         self._logits_column = table.cast("f")[1::3]
         self._ids = memoryview(array("i", range(model.n_vocab)))
 
-    def sample(self, context: Context, row: int) -> int | None:
+    def sample(self, context: Logits, row: int) -> int | None:
         began_s = time.monotonic()
         logits = _floats(context.logits(row))
         token = self._choose(logits, constrained=False)
@@ -166,7 +198,7 @@ def _floats(content: memoryview) -> "memoryview[float]":
     return memoryview(bytearray(content)).cast("f")
 
 
-def _chain(model: Model, params: SamplingParams, prompt: list[int]) -> int:
+def _chain(model: Lexicon, params: SamplingParams, prompt: list[int]) -> int:
     chain: int = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
 
     def add(sampler: int) -> None:

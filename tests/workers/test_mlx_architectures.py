@@ -22,7 +22,7 @@ from orchestrator.workers.mlx_batch import MlxBatch
 from orchestrator.workers.mlx_memory import kv_bytes
 from orchestrator.workers.mlx_model import MlxModel
 from orchestrator.workers.mlx_runtime import UTILS
-from orchestrator.workers.mlx_sampling import MlxSampler
+from orchestrator.workers.mlx_sampling import Choice, MlxSampler
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.work import Generation, Progress, Work
@@ -151,9 +151,9 @@ class Bench:
         assert {self._ended[work].error for work in works} == {""}
         return [self._texts[work] for work in works], [work.cached for work in works]
 
-    def _submitted(self, prompt: str) -> Generation[MlxSampler]:
+    def _submitted(self, prompt: str) -> Generation[Choice]:
         params = SamplingParams(temperature=0, ignore_eos=True)
-        work = Generation(
+        work: Generation[Choice] = Generation(
             prompt=self.model.tokenize(prompt, add_bos=True),
             max_tokens=12,
             sampler=MlxSampler(params, self.model.ending_tokens),

@@ -16,7 +16,7 @@ from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.inbox import QueueFull
 from orchestrator.workers.mlx_batch import FAILURES_ALLOWED, MlxBatch
 from orchestrator.workers.mlx_model import MlxModel
-from orchestrator.workers.mlx_sampling import MlxSampler
+from orchestrator.workers.mlx_sampling import Choice, MlxSampler
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.work import Generation, Progress, Work
@@ -81,7 +81,7 @@ class Bench:
                     self.ends[progress.work] = progress
             self.news.notify_all()
 
-    def generation(self, prompt: str = "hello", tokens: int = 10) -> Generation[MlxSampler]:
+    def generation(self, prompt: str = "hello", tokens: int = 10) -> Generation[Choice]:
         params = SamplingParams(temperature=0, ignore_eos=True)
         return Generation(
             prompt=self.model.tokenize(prompt, add_bos=True),
@@ -91,7 +91,7 @@ class Bench:
             arrived_s=time.monotonic(),
         )
 
-    def submitted(self, prompt: str = "hello", tokens: int = 10) -> Generation[MlxSampler]:
+    def submitted(self, prompt: str = "hello", tokens: int = 10) -> Generation[Choice]:
         work = self.generation(prompt, tokens)
         self.batch.submit(work)
         return work

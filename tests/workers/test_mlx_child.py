@@ -1,6 +1,7 @@
 """A real child with mlx under the service, on the shipped models in mlx-lm's form."""
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -175,9 +176,12 @@ REFUSED: list[tuple[str, object, str | None, str]] = [
     ("/v1/embeddings", {"input": "x"}, None, "unsupported_endpoint"),
     (
         "/v1/chat/completions",
-        {"messages": MESSAGES, "response_format": {"type": "json_object"}},
-        "response_format",
-        "unsupported_parameter",
+        {
+            "messages": MESSAGES,
+            "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "odd"}}},
+        },
+        "response_format.json_schema.schema",
+        "unsupported_schema",
     ),
     ("/v1/chat/completions", {"messages": [{"role": "odd"}]}, "messages[0].role", "invalid_value"),
 ]
@@ -191,6 +195,53 @@ async def test_what_cannot_be_served_is_a_400_with_the_reason(
     error = reply.body["error"]
     assert reply.status == 400
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer"},
+        "tags": {"type": "array", "items": {"enum": ["a\\b", 'say "x"', "é"]}, "minItems": 1, "maxItems": 3},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+WILD: dict[str, Any] = {"temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0}
+
+
+async def test_json_by_schema_is_valid_in_any_company(small: Client) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+    forms = (small.chat("go", response_format=wanted, seed=seed, **WILD) for seed in range(8))
+    others = (small.chat(f"Count {number} to {number + 6}") for number in range(8))
+    replies = await asyncio.gather(*forms, *others)
+    for reply in replies[:8]:
+        assert reply["choices"][0]["finish_reason"] == "stop"
+        value = json.loads(said(reply))
+        assert set(value) == {"name", "age", "tags"}
+        assert isinstance(value["age"], int)
+        assert len(value["name"]) <= 12
+        assert set(value["tags"]) <= {"a\\b", 'say "x"', "é"}
+    counted = [" ".join(str(each) for each in range(number, number + 7)) for number in range(8)]
+    assert [said(reply) for reply in replies[8:]] == counted
+
+
+async def test_a_json_object_is_valid_and_streams(small: Client) -> None:
+    messages = [{"role": "user", "content": "JSON: Jo is 61 and lives in Rome"}]
+    wanted = {"messages": messages, "response_format": {"type": "json_object"}, "temperature": 0}
+    stream = await small.stream("/v1/chat/completions", wanted)
+    assert json.loads(stream.text) == {"name": "Jo", "age": 61, "city": "Rome"}
+
+
+async def test_a_form_keeps_to_its_limits_and_leaves_the_worker_well(small: Client) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"schema": {"const": {"a": 1}}}}
+    whole = await small.chat("go", response_format=wanted, ignore_eos=True)
+    assert json.loads(said(whole)) == {"a": 1}
+    assert whole["choices"][0]["finish_reason"] == "stop"
+    cut = await small.chat("go", response_format=wanted, max_tokens=3)
+    assert cut["choices"][0]["finish_reason"] == "length"
+    biased = await small.chat("go", response_format=wanted, logit_bias={"65": 100})
+    assert json.loads(said(biased)) == {"a": 1}
 
 
 async def test_an_answer_in_plain_text_may_be_asked_for(small: Client) -> None:
