@@ -3,6 +3,7 @@
 import asyncio
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -165,10 +166,17 @@ def trouble_of(error: Exception, place: str) -> Trouble:
         )
     fix = f"see that it runs and listens, or correct `endpoint`; try: curl {place}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error.strerror or str(error.os_error)
+        cause = _words_of(error.os_error)
         return _certain(EngineUnavailable(f"{place} cannot be reached: {cause}", fix=fix))
     what = "does not answer in time" if isinstance(error, TimeoutError) else "closed the connection"
     return Trouble(error=EngineUnavailable(f"{place} {what}", fix=fix), certain=False)
+
+
+def _words_of(error: OSError) -> str:
+    """Return the system's own words: asyncio puts the address in their place, which is said already."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return (error.strerror or str(error)).lower()  # looking a name up has numbers of its own
 
 
 def place_of(url: URL) -> str:

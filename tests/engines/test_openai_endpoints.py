@@ -143,7 +143,7 @@ async def test_an_endpoint_that_nobody_listens_on_may_come_back(runtime: Path) -
     async with engine_in(runtime) as engine:
         found = await refusal(engine, "http://127.0.0.1:9/v1")
     assert type(found) is EngineUnavailable
-    assert "127.0.0.1:9 cannot be reached: Connect" in found.what
+    assert "127.0.0.1:9 cannot be reached: connection refused" in found.what
 
 
 async def test_terminal_is_only_what_all_endpoints_agree_on(runtime: Path) -> None:
