@@ -111,10 +111,8 @@ def _add_weights(writer: gguf.GGUFWriter, shape: Shape, kind: str, random: np.ra
     for layer in range(shape.layers):
         block = f"blk.{layer}"
         ones(f"{block}.attn_norm.weight")
-        for name in ("attn_q", "attn_output"):
-            matrix(f"{block}.{name}.weight", shape.dim, shape.dim)
-        for name in ("attn_k", "attn_v"):
-            matrix(f"{block}.{name}.weight", shape.kv_dim, shape.dim)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            matrix(f"{block}.{name}.weight", shape.kv_dim if name[-1] in "kv" else shape.dim, shape.dim)
         if shape.window:
             ones(f"{block}.attn_q_norm.weight", shape.dim // shape.heads)
             ones(f"{block}.attn_k_norm.weight", shape.dim // shape.heads)

@@ -43,6 +43,8 @@ class Worker:
         self._place = place
         self._on_death = on_death
         self._child: Child | None = None
+        self._reserved_bytes = 0
+        self._own_bytes = 0  # when it became ready
         self._probe: Probe | None = None
 
     @property
@@ -102,7 +104,10 @@ class Worker:
         weight = weight or weight_of(self.running.pid)
         if weight is None:
             return None
-        return replace(self.running, memory_bytes=weight.ram_bytes, gpu_bytes=weight.gpu_bytes)
+        # What it has set aside counts from the start: others may not be given it.
+        grown = weight.own_bytes - self._own_bytes
+        to_come = max(self._reserved_bytes - max(grown, 0), 0)
+        return replace(self.running, memory_bytes=weight.ram_bytes + to_come, gpu_bytes=weight.gpu_bytes)
 
     async def _start(self) -> Running:
         path = await asyncio.to_thread(self._place.path_of, self.spec)
@@ -123,8 +128,10 @@ class Worker:
             ) from None
         offer_to_oom_killer(self._child.pid)
         if not self.unwanted:
-            await self._check_answer(await self._child.answer(), path)
+            self._reserved_bytes = await self._check_answer(await self._child.answer(), path)
         started = started_at(self._child.pid)
+        weight = weight_of(self._child.pid)
+        self._own_bytes = weight.own_bytes if weight else 0
         if self.unwanted or self._child.has_ended or not started:
             raise await self._stillborn()
         self.running = Running(
@@ -135,8 +142,8 @@ class Worker:
         )
         return self.running
 
-    async def _check_answer(self, line: bytes, path: Path) -> None:
-        """Return when `line` says that the worker is ready; else raise why it is not."""
+    async def _check_answer(self, line: bytes, path: Path) -> int:
+        """Return what a worker that says in `line` that it is ready has set aside; else raise why not."""
         if not line:
             raise await self._stillborn()
         try:
@@ -145,6 +152,7 @@ class Worker:
             raise babble(line, self.spec, path) from None
         if isinstance(report, Failed):
             raise refusal(report, self.spec, self._place, path)
+        return report.reserved_bytes
 
     async def _stillborn(self) -> LoadFailed:
         """Return why the process is gone before it was ready."""

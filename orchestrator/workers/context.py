@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Sequence
 
 from orchestrator.workers.frames import FailureKind, LoadRefused
+from orchestrator.workers.ledger import reserved
 from orchestrator.workers.llama_cpp import FAST, LOG, C, Model, logged_cause
 from orchestrator.workers.shape import Shape, context_parameters
 
@@ -39,6 +40,7 @@ class Context:
             cause, out_of_memory = logged_cause()
             kind = FailureKind.OUT_OF_MEMORY if out_of_memory else FailureKind.FAILED
             raise LoadRefused(kind, f"there is no room for a context of {shape.cells} tokens: {cause}")
+        self.reserved_bytes = reserved(line for _, line in LOG.kept)
         self._memory = C.llama_get_memory(self.pointer)
         self._n_embd, self._n_vocab = model.n_embd, model.n_vocab
         self._pooled = shape.pooled

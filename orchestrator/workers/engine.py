@@ -52,6 +52,7 @@ def load(
         broken=broken,
     )
     service.attach(batch)
+    service.reserved_bytes = context.reserved_bytes
     return service, model
 
 

@@ -40,7 +40,11 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The socket accepts. `size_bytes` counts the weights, `train_context` tokens as the file has it."""
+    """The socket accepts. `size_bytes` counts the weights, `train_context` tokens as the file has it.
+
+    `reserved_bytes` of the RAM are set aside for computing, and not taken before a long prompt needs them: a
+    full batch would take them at once, and with a large model that costs as long as several loads.
+    """
 
     pid: int
     n_vocab: int
@@ -48,6 +52,7 @@ class Ready:
     train_context: int
     size_bytes: int
     load_ms: float
+    reserved_bytes: int = 0
 
 
 class FailureKind(StrEnum):
@@ -111,7 +116,7 @@ def decode_report(line: bytes) -> Ready | Failed:
     content = _object(line)
     try:
         if content["ready"]:
-            return Ready(**{f.name: content[f.name] for f in fields(Ready)})
+            return Ready(**{f.name: content[f.name] for f in fields(Ready) if f.name in content})
         error = content["error"]
         return Failed(kind=FailureKind(error["kind"]), message=str(error["message"]))
     except (KeyError, TypeError) as error:

@@ -16,6 +16,7 @@ _ROUNDED: Final = 0.005 * _MIB
 
 _CUDA: Final = re.compile(r"CUDA(\d+)")
 _BUFFER: Final = re.compile(r":\s+(\S+)\s+(?:output|compute) buffer size\s*=\s*([\d.]+) MiB")
+_COMPUTE: Final = re.compile(r":\s+(\S+)\s+compute buffer size\s*=\s*([\d.]+) MiB")
 _LAYER: Final = re.compile(r"^load_tensors: layer\s+(\d+) assigned to device (\S+?),")
 _CELLS_OF_LAYER: Final = re.compile(r"^llama_\w+[:,] layer\s+\d+: dev = (\S+)")
 _CELLS: Final = re.compile(r"^llama_\w+: (?:.*[ ,])?size =\s*([\d.]+) MiB(?: \(|$)")
@@ -47,6 +48,12 @@ def contexts(lines: Iterable[str]) -> dict[str, int]:
                 take(pool, float(found[1]), count / max(layers.total(), 1))
             layers.clear()
     return {pool: round(size) for pool, size in taken.items()}
+
+
+def reserved(lines: Iterable[str]) -> int:
+    """Return the bytes of RAM that are set aside for computing, and only taken when a long prompt comes."""
+    found = (_COMPUTE.search(line) for line in lines)
+    return sum(round(float(each[2]) * _MIB) for each in found if each and pool_of(each[1]) == RAM)
 
 
 def weights(lines: Iterable[str], sizes: Mapping[str, int]) -> dict[str, int]:

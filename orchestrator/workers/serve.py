@@ -129,6 +129,7 @@ async def serve(launch: Launch, report_fd: int, began_s: float) -> int:
             train_context=model.train_context,
             size_bytes=model.size_bytes,
             load_ms=round((time.monotonic() - began_s) * 1e3, 1),
+            reserved_bytes=service.reserved_bytes,
         ),
     )
     code = await stop

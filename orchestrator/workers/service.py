@@ -61,6 +61,7 @@ class Service:
         self._created = int(time.time())
         self.preparing = 0
         self.draining = False
+        self.reserved_bytes = 0  # see Ready
 
     def attach(self, batch: Batch) -> None:
         """Use this batch thread from now on."""

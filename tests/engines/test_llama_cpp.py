@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.worker import complete
 from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.engines.weight import weight_of
 from orchestrator.errors import ReplicaDied
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec, Source
@@ -169,6 +170,17 @@ async def test_memory_is_the_process_s_own(rig: LlamaCppRig) -> None:
     await rig.engine.ensure_loaded("r1", rig.good)
     seen = (await rig.engine.observe())["r1"]
     assert 10_000_000 < seen.memory_bytes < 1_000_000_000
+
+
+async def test_what_is_set_aside_for_computing_counts_before_it_is_taken(rig: LlamaCppRig) -> None:
+    running = await rig.engine.ensure_loaded("r1", rig.good)
+    before = (await rig.engine.observe())["r1"].memory_bytes
+    weight = weight_of(running.pid)
+    assert weight
+    assert before > weight.ram_bytes
+    await rig.fill(running, rig.good)
+    after = (await rig.engine.observe())["r1"].memory_bytes
+    assert abs(after - before) < 4_000_000
 
 
 async def test_setting_the_clock_does_not_make_a_replica_vanish(

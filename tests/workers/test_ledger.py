@@ -1,6 +1,6 @@
 """What a dry run says, by pool. The GPU's lines are written after llama.cpp's formats: no GPU was at hand."""
 
-from orchestrator.workers.ledger import contexts, pool_of, weights
+from orchestrator.workers.ledger import contexts, pool_of, reserved, weights
 
 MIB = 1 << 20
 SLACK = 0.005 * MIB  # of a figure with two decimals
@@ -90,3 +90,9 @@ def test_what_shares_the_ram_is_the_ram() -> None:
 def test_a_log_without_figures_is_nothing() -> None:
     assert contexts(["", "llama_kv_cache: size ="]) == {}
     assert weights([], {}) == {}
+
+
+def test_what_is_set_aside_for_computing_is_told_apart() -> None:
+    assert reserved(ON_CPU) == round(33.02 * MIB)
+    assert reserved(ON_TWO_GPUS) == 8 * MIB
+    assert reserved([]) == 0
