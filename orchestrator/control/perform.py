@@ -92,9 +92,11 @@ class Performer:
             version = await engine.version(spec)
             found = await engine.ensure_fetched(spec, lambda news: headway.take(news, clock.monotonic_s()))
             resolved = replace(spec, source=replace(spec.source, resolved=found.resolved))
-            if known is None or known.engine_version != version or not known.estimated:
+            if known is None or known.engine_version != version:
                 # Another version of the engine may lay its memory out in another way.
-                known = Footprint(estimated=await engine.estimate(resolved), engine_version=version)
+                known = Footprint(engine_version=version)
+            if not known.estimated:
+                known = replace(known, estimated=await engine.estimate(resolved))
         except EngineError as error:
             self._fetch_failed(action, error)
         except Exception as error:

@@ -1,7 +1,6 @@
 """Actions meet an engine: every outcome comes back as an event, and nothing else gets out."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -9,14 +8,30 @@ import pytest
 from orchestrator import clock
 from orchestrator.control.perform import Performer
 from orchestrator.engines.fake import FakeEngine
-from orchestrator.errors import EngineError, LoadFailed, ReplicaDied, SourceNotFound
-from orchestrator.values.action import Load, Unload
-from orchestrator.values.event import Event, ReplicaLoaded, ReplicaLost, ReplicaUnloaded, UnloadFailed
+from orchestrator.engines.nature import Verb
+from orchestrator.errors import (
+    DiskFull,
+    EngineError,
+    EngineUnavailable,
+    LoadFailed,
+    ReplicaDied,
+    SourceNotFound,
+)
+from orchestrator.values.action import CallOff, Fetch, Load, Remove, Unload
+from orchestrator.values.event import (
+    Event,
+    FetchFailed,
+    ReplicaLoaded,
+    ReplicaLost,
+    ReplicaUnloaded,
+    UnloadFailed,
+)
 from orchestrator.values.spec import ModelSpec
 from tests.builders import NOW, spec
 
 TINY = spec(location="tiny")
 LOAD = Load(model="fast", replica="r1", spec=TINY, why="")
+FETCH = Fetch(model="fast", spec=TINY, why="")
 UNLOAD = Unload(model="fast", replica="r1", engine="llama-cpp", why="")
 
 
@@ -31,7 +46,7 @@ class Bench:
         self.events: list[Event] = []
         self.performer = Performer({self.engine.name: self.engine}, self.events.append)
 
-    async def perform(self, *actions: Load | Unload) -> None:
+    async def perform(self, *actions: Fetch | CallOff | Load | Unload | Remove) -> None:
         """Start the actions and wait until nothing is under way."""
         async with asyncio.TaskGroup() as tasks:
             for action in actions:
@@ -46,7 +61,7 @@ def elapsed_s(event: Event) -> float:
     return (event.at - NOW).total_seconds()
 
 
-async def test_a_load_fetches_loads_and_says_where_it_runs() -> None:
+async def test_a_load_says_where_it_runs_and_how_long_it_took() -> None:
     bench = Bench(FakeEngine(load_s=3))
     began = asyncio.get_running_loop().time()
     await bench.perform(LOAD)
@@ -55,7 +70,8 @@ async def test_a_load_fetches_loads_and_says_where_it_runs() -> None:
     assert (event.replica, event.running.replica) == ("r1", "r1")
     assert event.running == (await bench.engine.observe())["r1"]
     assert elapsed_s(event) == pytest.approx(began + 3)
-    assert bench.engine.calls == [("fetch", "fast"), ("load", "r1")]
+    assert bench.engine.calls == [("load", "r1")]
+    assert event.load_s >= 0
 
 
 async def test_an_unload_ends_the_replica_and_says_so() -> None:
@@ -72,34 +88,36 @@ async def test_an_unload_of_what_is_gone_already_is_well() -> None:
     assert bench.kinds == [ReplicaUnloaded]
 
 
-def refuse_fetch(engine: FakeEngine, error: EngineError) -> None:
-    engine.refuse_fetch("tiny", error)
+FAILURES: list[tuple[EngineError, tuple[str, str, bool, bool, str]]] = [
+    (
+        SourceNotFound("no such file", where="fast", fix="look for it"),
+        ("SourceNotFound", "no such file", True, False, "look for it"),
+    ),
+    (LoadFailed("it broke", fix="mend it"), ("LoadFailed", "it broke", False, False, "mend it")),
+    (
+        EngineUnavailable("it is not running", fix="start it"),
+        ("EngineUnavailable", "it is not running", False, True, "start it"),
+    ),
+    (DiskFull("no room"), ("DiskFull", "no room", False, True, "")),
+]
 
 
-def refuse_load(engine: FakeEngine, error: EngineError) -> None:
-    engine.refuse_load("tiny", error)
-
-
-@pytest.mark.parametrize(
-    ("refuse", "error", "expected"),
-    [
-        (
-            refuse_fetch,
-            SourceNotFound("no such file", where="fast"),
-            ("SourceNotFound", "no such file", True),
-        ),
-        (refuse_load, LoadFailed("it broke", fix="mend it"), ("LoadFailed", "it broke", False)),
-    ],
-)
+@pytest.mark.parametrize(("error", "expected"), FAILURES, ids=[type(each).__name__ for each, _ in FAILURES])
+@pytest.mark.parametrize("verb", ["fetch", "load"])
 async def test_a_failure_of_the_engine_is_an_event_with_its_cause(
-    refuse: Callable[[FakeEngine, EngineError], None], error: EngineError, expected: tuple[str, str, bool]
+    verb: Verb, error: EngineError, expected: tuple[str, str, bool, bool, str]
 ) -> None:
     bench = Bench()
-    refuse(bench.engine, error)
-    await bench.perform(LOAD)
+    bench.engine.refuse(verb, "tiny", error)
+    await bench.perform(LOAD if verb == "load" else FETCH)
     (event,) = bench.events
-    assert isinstance(event, ReplicaLost)
-    assert (event.replica, event.reason, event.message, event.terminal) == ("r1", *expected)
+    if verb == "load":
+        assert isinstance(event, ReplicaLost)
+        assert event.replica == "r1"
+    else:
+        assert isinstance(event, FetchFailed)
+        assert (event.model, event.launch) == ("fast", TINY.launch)
+    assert (event.reason, event.message, event.terminal, event.lasting, event.fix) == expected
     assert event.at == clock.now()
     assert 0 <= event.draw < 1
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator import clock
 from orchestrator.config.scan import Scanner
@@ -10,11 +11,12 @@ from orchestrator.control.preview import offline, planned
 from orchestrator.control.store import Store
 from orchestrator.decide.fold import fold
 from orchestrator.engines import kinds
+from orchestrator.engines.base import Engine
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
-from tests.builders import NOW, rejection
+from tests.builders import NOW, premises, rejection
 
 TINY = "engine: llama-cpp\nsource: demo:tiny\n"
 SMALL = "engine: llama-cpp\nsource: demo:small\n"
@@ -32,16 +34,24 @@ def adopted(root: Path, env: dict[str, str] | None = None) -> State:
     return fold(State(boot=1), CatalogRead(at=clock.now(), reading=reading)).state
 
 
-def test_without_a_daemon_everything_loads(tmp_path: Path) -> None:
+NO_ENGINES: dict[str, Engine] = {}
+
+
+async def alone(folder: Path) -> Any:  # noqa: ANN401 (any JSON)
+    """What is planned without a daemon, as it is told."""
+    return json.loads(json.dumps(await offline(premises(folder), folder / "config", folder / "state")))
+
+
+async def test_without_a_daemon_everything_loads(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
-    found = json.loads(json.dumps(offline(tmp_path / "config", tmp_path / "state", {})))
+    found = await alone(tmp_path)
     assert [(c["name"], c["class"], c["new"]) for c in found["changes"]] == [("fast", "create", "demo:tiny")]
     assert [(s["action"], s["model"]) for s in found["steps"]] == [("load", "fast"), ("switch", "fast")]
     assert found["problems"] == []
     assert not (tmp_path / "state").exists(), "nothing is written"
 
 
-def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(tmp_path: Path) -> None:
+async def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
     put(tmp_path / "config", "quality", TINY)
     (tmp_path / "state").mkdir()
@@ -50,7 +60,7 @@ def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(
     store.close()
     put(tmp_path / "config", "fast", BROKEN)
     put(tmp_path / "config", "quality", SMALL)
-    found = offline(tmp_path / "config", tmp_path / "state", {})
+    found = await alone(tmp_path)
     assert [(c["name"], c["class"], c["old"], c["new"]) for c in found["changes"]] == [
         ("quality", "replace", "demo:tiny", "demo:small")
     ]
@@ -63,75 +73,77 @@ def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(
     assert [p["path"] for p in found["problems"]] == ["models.d/fast.yaml"]
 
 
-def test_a_plan_without_a_daemon_counts_no_start(tmp_path: Path) -> None:
+async def test_a_plan_without_a_daemon_counts_no_start(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
     (tmp_path / "state").mkdir()
     Store.open(tmp_path / "state", config=tmp_path / "config", now=NOW).close()
-    offline(tmp_path / "config", tmp_path / "state", {})
+    await alone(tmp_path)
     store = Store.open(tmp_path / "state", config=tmp_path / "config", now=NOW)
     assert store.boot == 2
     store.close()
 
 
-def test_a_comment_is_no_change_and_keeps_its_generation(tmp_path: Path) -> None:
+async def test_a_comment_is_no_change_and_keeps_its_generation(tmp_path: Path) -> None:
     put(tmp_path, "fast", TINY)
     before = adopted(tmp_path)
     put(tmp_path, "fast", "# said anew\n" + TINY)
-    assert planned(before, tmp_path, {}, Limits())["changes"] == []
+    assert (await planned(before, tmp_path, {}, Limits(), NO_ENGINES))["changes"] == []
 
 
-def test_a_secret_that_changed_is_a_change_that_does_not_tell_it(tmp_path: Path) -> None:
+async def test_a_secret_that_changed_is_a_change_that_does_not_tell_it(tmp_path: Path) -> None:
     put(tmp_path, "fast", "engine: llama-cpp\nsource: file:${env:WEIGHTS}\n")
     before = adopted(tmp_path, {"WEIGHTS": "/secret/a.gguf"})
-    found = planned(before, tmp_path, {"WEIGHTS": "/secret/b.gguf"}, Limits())
+    found = await planned(before, tmp_path, {"WEIGHTS": "/secret/b.gguf"}, Limits(), NO_ENGINES)
     assert [(c["class"], c["old"]) for c in found["changes"]] == [("replace", "file:${env:WEIGHTS}")]
     assert "load" in {step["action"] for step in found["steps"]}
     assert "secret" not in json.dumps(found)
 
 
-def test_a_removed_file_is_a_removal(tmp_path: Path) -> None:
+async def test_a_removed_file_is_a_removal(tmp_path: Path) -> None:
     for name in ("fast", "quality"):
         put(tmp_path, name, TINY)
     before = adopted(tmp_path)
     (tmp_path / "models.d/fast.yaml").unlink()
-    found = planned(before, tmp_path, {}, Limits())
+    found = await planned(before, tmp_path, {}, Limits(), NO_ENGINES)
     assert [(c["name"], c["class"]) for c in found["changes"]] == [("fast", "remove")]
 
 
-def test_changes_are_in_order_whatever_was_broken(tmp_path: Path) -> None:
+async def test_changes_are_in_order_whatever_was_broken(tmp_path: Path) -> None:
     for name in ("b", "c"):
         put(tmp_path, name, TINY)
     before = adopted(tmp_path)
     put(tmp_path, "a", TINY)
     put(tmp_path, "b", BROKEN)
     put(tmp_path, "c", SMALL)
-    found = planned(before, tmp_path, {}, Limits())
+    found = await planned(before, tmp_path, {}, Limits(), NO_ENGINES)
     assert [c["name"] for c in found["changes"]] == ["a", "c"]
     assert [s["model"] for s in found["steps"] if s["action"] == "load"] == ["a", "b", "c"]
 
 
-def test_what_was_given_up_is_planned_again_after_an_edit_and_not_after_a_comment(tmp_path: Path) -> None:
+async def test_what_was_given_up_is_planned_again_after_an_edit_and_not_after_a_comment(
+    tmp_path: Path,
+) -> None:
     put(tmp_path, "fast", TINY)
     before = adopted(tmp_path)
     record = before.models["fast"]
     assert record.desired is not None
     given_up = {record.desired.launch: rejection(record.desired, retry_at=None)}
     before = replace(before, models={"fast": replace(record, rejected=given_up)})
-    found = planned(before, tmp_path, {}, Limits())
+    found = await planned(before, tmp_path, {}, Limits(), NO_ENGINES)
     assert found["steps"] == []
     assert [(f["model"], f["revision"]) for f in found["failed"]] == [("fast", record.desired.revision)]
     put(tmp_path, "fast", TINY + "# said anew\n")
-    assert planned(before, tmp_path, {}, Limits())["steps"] == []
+    assert (await planned(before, tmp_path, {}, Limits(), NO_ENGINES))["steps"] == []
     put(tmp_path, "fast", TINY + "sampling: {seed: 7}\n")
-    found = planned(before, tmp_path, {}, Limits())
+    found = await planned(before, tmp_path, {}, Limits(), NO_ENGINES)
     assert [s["action"] for s in found["steps"]] == ["load", "switch"]
     assert found["failed"] == [], "it is tried again"
 
 
-def test_a_models_folder_that_is_gone_keeps_what_was_accepted_of_it(tmp_path: Path) -> None:
+async def test_a_models_folder_that_is_gone_keeps_what_was_accepted_of_it(tmp_path: Path) -> None:
     put(tmp_path, "fast", TINY)
     before = adopted(tmp_path)
     (tmp_path / "models.d").rename(tmp_path / "elsewhere")
-    found = planned(before, tmp_path, {}, Limits())
+    found = await planned(before, tmp_path, {}, Limits(), NO_ENGINES)
     assert [p["path"] for p in found["problems"]] == ["models.d"]
     assert found["changes"] == []

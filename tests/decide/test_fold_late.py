@@ -179,7 +179,7 @@ def test_a_model_without_a_file_is_remembered_until_its_last_replica_is_gone() -
 
 def test_every_issued_action_is_a_fact_with_its_reason() -> None:
     held = state(OLD, replica(OLD), replica(OLD, id="fast-1.2", phase="draining"))
-    actions: list[tuple[Action, str, str]] = [
+    actions: list[tuple[Load | Drain | Unload, str, str]] = [
         (
             Load(model="fast", replica="fast-1.3", spec=NEW, why="w"),
             "Loading",

@@ -125,9 +125,9 @@ def test_an_action_names_what_it_is_about() -> None:
     assert unload == Unload(
         model="fast", replica="r1", engine="llama-cpp", why="w; its last request has ended"
     )
-    (stray,) = plan(State(strays=(("mlx", "who"),)), {}, LIMITS, NOW)
-    assert (stray.model, stray.replica) == ("", "who")
+    (stray,) = plan(State(strays=(("mlx", "who"),)), NO_DEMAND, LIMITS, NOW)
     assert isinstance(stray, Unload)
+    assert (stray.model, stray.replica) == ("", "who")
     assert stray.engine == "mlx"
 
 
