@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from orchestrator.decide.fold import fold
 from orchestrator.decide.plan import plan
 from orchestrator.decide.serving import routing_table
 from orchestrator.engines import kinds
-from orchestrator.values.event import ActionIssued, CatalogRead, ReplicaLoaded
+from orchestrator.values.action import Action, Fetch, Load
+from orchestrator.values.demand import NO_DEMAND
+from orchestrator.values.event import ActionIssued, CatalogRead, Event, Fetched, ReplicaLoaded
 from orchestrator.values.fleet import Running
+from orchestrator.values.memory import RAM, Footprint, Memory, Pool
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
 from tests.e2e.house import FAST, House, house
@@ -67,7 +71,7 @@ def no_op_pass() -> list[Row]:
         def one_pass() -> None:
             nonlocal state
             state = fold(state, CatalogRead(at=now, reading=scanner.scan(now))).state
-            if plan(state, {}, Limits(), now):
+            if plan(state, NO_DEMAND, Limits(), now):
                 raise AssertionError("a pass over unchanged files must plan nothing")
             routing_table(state, epoch=1)
 
@@ -80,13 +84,27 @@ def no_op_pass() -> list[Row]:
 
 
 def loaded(scanner: Scanner, now: datetime) -> State:
-    """Return a state in which every model of the folder is ready."""
-    state = fold(State(), CatalogRead(at=now, reading=scanner.scan(now))).state
-    for action in plan(state, {}, Limits(loads_at_once=FILES), now):
-        running = Running(replica=action.replica, socket="/run/x.sock", pid=1, pid_started=1.0)
-        state = fold(state, ActionIssued(at=now, action=action)).state
-        state = fold(state, ReplicaLoaded(at=now, replica=action.replica, running=running)).state
+    """Return a state in which every model of the folder is ready, and takes some memory."""
+    memory = Memory(pools={RAM: Pool(total=1 << 50)}, at=now)
+    state = replace(fold(State(), CatalogRead(at=now, reading=scanner.scan(now))).state, memory=memory)
+    limits = Limits(loads_at_once=FILES)
+    for _ in range(2):  # fetched, then loaded
+        for action in plan(state, NO_DEMAND, limits, now):
+            state = fold(state, ActionIssued(at=now, action=action)).state
+            state = fold(state, outcome(action, now)).state
     return state
+
+
+def outcome(action: Action, now: datetime) -> Event:
+    if isinstance(action, Fetch):
+        known = Footprint(estimated={RAM: 1 << 20})
+        return Fetched(
+            at=now, model=action.model, launch=action.spec.launch, resolved="", size_bytes=1, footprint=known
+        )
+    if not isinstance(action, Load):
+        raise TypeError(action)
+    running = Running(replica=action.replica, socket="/run/x.sock", pid=1, pid_started=1.0)
+    return ReplicaLoaded(at=now, replica=action.replica, running=running)
 
 
 def edits() -> list[Row]:

@@ -75,7 +75,8 @@ class _Admission:
         self._demand = demand
         self._limits = limits
         self._now = now
-        self._left = budget.free(state)
+        self._how = budget.standing(state)
+        self._left = dict(self._how.free)
         self._coming = _coming(state, leaving)
         self._starts = max(0, limits.loads_at_once - _loads_under_way(state))
         self._drained = set(leaving)
@@ -84,7 +85,7 @@ class _Admission:
         state = self._state
         number = state.started
         for candidate in sorted(candidates, key=lambda each: each.order):
-            if _kept_out(state, candidate, self._now):
+            if _kept_out(state, candidate, self._how, self._now):
                 continue
             needed = budget.need(state, candidate.spec)
             if any(needed.values()) and not budget.is_fresh(state):
@@ -188,8 +189,8 @@ def idle_until(state: State, demand: Demand, now: datetime) -> Iterator[tuple[Re
         yield replica, since + timedelta(seconds=desired.idle_s)
 
 
-def _kept_out(state: State, candidate: Candidate, now: datetime) -> bool:
-    if budget.obstacle(state, candidate.spec):
+def _kept_out(state: State, candidate: Candidate, how: budget.Standing, now: datetime) -> bool:
+    if budget.obstacle(state, candidate.spec, how):
         # Beside its own old revision it may not fit and yet fit in its place.
         return True
     pressed = state.pressed_at

@@ -1,6 +1,8 @@
 """The memory budget: what every replica is charged, what is free, and what can never fit."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.values.fleet import Phase, Replica
@@ -62,32 +64,86 @@ def over(state: State) -> dict[str, int]:
     }
 
 
-def obstacle(state: State, spec: ModelSpec) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the budget stands, worked out once for many questions.
+
+    `free` is what is left for further loads. Nothing makes resident models
+    give way but programs outside: `loaded` are those that are in memory, with
+    `sum` of them all; `coming` are the others that will fit beside those, by
+    name, and `sums` what is taken before each of them and after the last.
+    """
+
+    free: Mapping[str, int]
+
+    loaded: Mapping[str, Pools]
+    sum: Pools
+    coming: Sequence[str]
+    sums: Sequence[Pools]
+
+
+def standing(state: State) -> Standing:
+    """Return how the budget stands."""
+    residents = {
+        name: record.desired
+        for name, record in state.models.items()
+        if record.desired is not None and record.desired.resident
+    }
+    loaded: dict[str, Pools] = {}
+    for replica in state.fleet.replicas.values():
+        if replica.model in residents and replica.phase in (Phase.STARTING, Phase.READY):
+            loaded[replica.model] = highest((loaded.get(replica.model, NOTHING), charge(state, replica)))
+    most = {name: pool.most for name, pool in state.memory.pools.items()}
+    sums = [added(loaded.values())]
+    coming = []
+    for name in sorted(residents.keys() - loaded.keys()):
+        after = added((sums[-1], need(state, residents[name])))
+        if fits(after, most):
+            coming.append(name)
+            sums.append(after)
+    return Standing(free=free(state), loaded=loaded, sum=sums[0], coming=coming, sums=sums)
+
+
+def obstacle(state: State, spec: ModelSpec, how: Standing | None = None) -> str:
     """Return why `spec` can never be loaded as things are, with the figures; "" where it may fit.
 
     Beside it stay the resident models that are loaded, and those that will be
     because they come before it. Programs outside do not count here: they come and go.
+
+    Args:
+        state: as for `plan`.
+        spec: what should be loaded.
+        how: `standing(state)`, where the caller has it.
     """
-    needed = need(state, spec)
+    needed = {pool: size for pool, size in need(state, spec).items() if size > 0}
     pools = state.memory.pools
     for name, size in needed.items():
         pool = pools.get(name)
-        if size > 0 and pool is not None and size > pool.most:
+        if pool is not None and size > pool.most:
             return f"it needs {sized(size, name)}, and {sized(pool.most, name)} is the whole budget"
-        if size > 0 and pool is None and state.memory.at is not None:
+        if pool is None and state.memory.at is not None:
             return f"it needs {sized(size, name)}, and there is no {name} here"
-    if not any(needed.values()):
+    if not needed:
         return rival(state, spec)
-    beside = _staying(state, spec)
-    taken = added(beside.values())
+    names, taken = _beside(how or standing(state), spec)
     for name, size in needed.items():
         pool = pools.get(name)
-        if pool is not None and size > 0 and size + taken.get(name, 0) > pool.most:
+        if pool is not None and size + taken.get(name, 0) > pool.most:
             return (
                 f"it needs {sized(size, name)} beside {sized(taken[name], name)} of "
-                f"{_listed(beside)}, which stay loaded, and {sized(pool.most, name)} is the whole budget"
+                f"{_listed(names)}, which stay loaded, and {sized(pool.most, name)} is the whole budget"
             )
     return rival(state, spec)
+
+
+def _beside(how: Standing, spec: ModelSpec) -> tuple[list[str], Mapping[str, int]]:
+    """Return the models that are not unloaded for the sake of `spec`, and what they take together."""
+    loaded = [name for name in how.loaded if name != spec.name]
+    own = how.loaded.get(spec.name)
+    if own is not None:
+        return loaded, {pool: size - own.get(pool, 0) for pool, size in how.sum.items()}
+    before = bisect_left(how.coming, spec.name) if spec.resident else len(how.coming)
+    return [*loaded, *how.coming[:before]], how.sums[before]
 
 
 def rival(state: State, spec: ModelSpec) -> str:
@@ -109,31 +165,6 @@ def rival(state: State, spec: ModelSpec) -> str:
     return ""
 
 
-def _staying(state: State, spec: ModelSpec) -> dict[str, Pools]:
-    """Return what the models take that are not unloaded for the sake of `spec`."""
-    residents = {
-        name: record.desired
-        for name, record in sorted(state.models.items())
-        if name != spec.name and record.desired is not None and record.desired.resident
-    }
-    staying: dict[str, Pools] = {}
-    for replica in state.fleet.replicas.values():
-        if replica.model in residents and replica.phase in (Phase.STARTING, Phase.READY):
-            staying[replica.model] = highest((staying.get(replica.model, NOTHING), charge(state, replica)))
-    if spec.resident and _is_live(state, spec.name):
-        return staying
-    left = {name: pool.most for name, pool in state.memory.pools.items()}
-    for taken in staying.values():
-        left = {name: size - taken.get(name, 0) for name, size in left.items()}
-    for name, other in residents.items():
-        needed = need(state, other)
-        before = not spec.resident or name < spec.name
-        if name not in staying and before and fits(needed, left):
-            staying[name] = needed
-            left = {pool: size - needed.get(pool, 0) for pool, size in left.items()}
-    return staying
-
-
 def _is_live(state: State, model: str) -> bool:
     return any(
         replica.model == model and replica.phase in (Phase.STARTING, Phase.READY)
@@ -141,7 +172,7 @@ def _is_live(state: State, model: str) -> bool:
     )
 
 
-def _listed(names: Mapping[str, object]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in sorted(names))
 
 

@@ -18,13 +18,14 @@ WAY_OUT: Final = "edit its file, or run: orchestrator reload"
 Finding = tuple[Truth, str, str]
 
 
-def conditions(
+def conditions(  # noqa: PLR0913, PLR0917 (what is observed of a model comes from seven places)
     state: State,
     record: ModelRecord,
     replicas: Sequence[Replica],
     problems: Sequence[Problem],
     held: Sequence[Held],
     now: datetime,
+    how: budget.Standing | None = None,
 ) -> Mapping[ConditionType, Condition]:
     """Return the model's conditions; `since` is kept where the status did not move.
 
@@ -35,20 +36,23 @@ def conditions(
         problems: the problems of its own file.
         held: disappearances of its own file that are not obeyed.
         now: the present instant.
+        how: `budget.standing(state)`, where the caller has it.
     """
     keep = serving(record, replicas)
     desired = record.desired
+    how = how or budget.standing(state)
+    hopeless = budget.obstacle(state, desired, how) if desired else ""
     rejection = record.rejected.get(desired.launch) if desired else None
     accepted = _accepted(record, problems, held)
     findings = {
         ConditionType.ACCEPTED: accepted,
         ConditionType.FETCHED: _fetched(state, record, replicas, rejection),
-        ConditionType.FITS: _fits(state, desired),
-        ConditionType.READY: _ready(state, record, replicas, keep),
+        ConditionType.FITS: _fits(state, desired, hopeless),
+        ConditionType.READY: _ready(state, record, replicas, keep, how),
         ConditionType.PROGRESSING: _progressing(state, record, replicas),
-        ConditionType.DEGRADED: _degraded(state, record, keep, rejection, accepted),
+        ConditionType.DEGRADED: _degraded(record, keep, rejection, accepted, hopeless),
         ConditionType.DRIFTED: _drifted(record, keep),
-        ConditionType.STALLED: _stalled(state, desired, rejection),
+        ConditionType.STALLED: _stalled(rejection, hopeless),
     }
     generation = record.document.generation if record.document else 0
     return {kind: _dated(record, kind, found, generation, now) for kind, found in findings.items()}
@@ -102,11 +106,12 @@ def _fetched(
     return Truth.UNKNOWN, "NotChecked", f"{desired.source.written} has not been looked at yet"
 
 
-def _fits(state: State, desired: ModelSpec | None) -> Finding:
+def _fits(state: State, desired: ModelSpec | None, hopeless: str) -> Finding:
     if desired is None:
         return Truth.UNKNOWN, "NotWanted", "a model that is not wanted takes no memory"
-    if why := budget.obstacle(state, desired):
-        return Truth.FALSE, "SharesWeights" if budget.rival(state, desired) == why else "NeverFits", why
+    if hopeless:
+        shared = budget.rival(state, desired) == hopeless
+        return Truth.FALSE, "SharesWeights" if shared else "NeverFits", hopeless
     needed = budget.need(state, desired)
     if not needed:
         known = desired.launch in state.footprints
@@ -118,7 +123,13 @@ def _fits(state: State, desired: ModelSpec | None) -> Finding:
     return Truth.TRUE, "Fits", f"it takes {taken} ({source})"
 
 
-def _ready(state: State, record: ModelRecord, replicas: Sequence[Replica], keep: Replica | None) -> Finding:
+def _ready(
+    state: State,
+    record: ModelRecord,
+    replicas: Sequence[Replica],
+    keep: Replica | None,
+    how: budget.Standing,
+) -> Finding:
     desired = record.desired
     if keep:
         return Truth.TRUE, "Serving", f"revision {keep.spec.revision} serves on replica {keep.id}"
@@ -131,7 +142,7 @@ def _ready(state: State, record: ModelRecord, replicas: Sequence[Replica], keep:
     starting = any(replica.phase is Phase.STARTING for replica in replicas)
     resting = not desired.resident and not replicas and desired.launch in state.fetched
     reason = "Loading" if starting else "OnDemand" if resting else "NotLoaded"
-    return Truth.FALSE, reason, unready(state, record, replicas)
+    return Truth.FALSE, reason, unready(state, record, replicas, how)
 
 
 def _progressing(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> Finding:
@@ -160,15 +171,17 @@ def _drifted(record: ModelRecord, keep: Replica | None) -> Finding:
 
 
 def _degraded(
-    state: State,
     record: ModelRecord,
     keep: Replica | None,
     rejection: Rejection | None,
     accepted: Finding,
+    hopeless: str,
 ) -> Finding:
     desired = record.desired
-    if desired and keep and keep.launch != desired.launch and (why := budget.obstacle(state, desired)):
-        said = f"revision {desired.revision} can not be loaded: {why}; still serving {keep.spec.revision}"
+    if desired and keep and keep.launch != desired.launch and hopeless:
+        said = (
+            f"revision {desired.revision} can not be loaded: {hopeless}; still serving {keep.spec.revision}"
+        )
         return Truth.TRUE, "NeverFits", said
     if desired and keep and keep.launch != desired.launch and rejection:
         return (
@@ -183,12 +196,12 @@ def _degraded(
     return Truth.FALSE, "AsAsked", "it is as its file asks"
 
 
-def _stalled(state: State, desired: ModelSpec | None, rejection: Rejection | None) -> Finding:
+def _stalled(rejection: Rejection | None, hopeless: str) -> Finding:
     if rejection and rejection.retry_at is None:
         fix = f"; fix: {rejection.fix}" if rejection.fix else ""
         return Truth.TRUE, rejection.reason, f"{rejection.message}{fix}; to try again: {WAY_OUT}"
-    if desired and (why := budget.obstacle(state, desired)):
-        return Truth.TRUE, "NeverFits", f"{why}; fix: {NO_ROOM_FIX}"
+    if hopeless:
+        return Truth.TRUE, "NeverFits", f"{hopeless}; fix: {NO_ROOM_FIX}"
     if rejection:
         return Truth.FALSE, "Trying", "what failed is tried again by itself"
     return Truth.FALSE, "NothingFailed", "nothing that is asked for has failed"

@@ -8,6 +8,7 @@ from typing import Final, assert_never
 from orchestrator.decide import source
 from orchestrator.decide.adopt import adopt
 from orchestrator.decide.backoff import STABLE_S, reject
+from orchestrator.decide.budget import standing
 from orchestrator.decide.conditions import conditions
 from orchestrator.decide.folded import Folded
 from orchestrator.decide.lifecycle import Signal, move
@@ -256,6 +257,7 @@ def _refreshed(state: State, touched: Iterable[str], now: datetime) -> State:
         return state
     by_model = state.fleet.by_model()
     models = dict(state.models)
+    how = standing(state)
     for name in names:
         record = models[name]
         path = record.document.path if record.document else ""
@@ -266,6 +268,7 @@ def _refreshed(state: State, touched: Iterable[str], now: datetime) -> State:
             [problem for problem in state.problems if problem.path == path],
             [held for held in state.held if record.document and held.concerns(record.document)],
             now,
+            how,
         )
         models[name] = replace(record, conditions=found)
     return replace(state, models=models)

@@ -56,13 +56,14 @@ def plan(state: State, demand: Demand, limits: Limits, now: datetime) -> tuple[A
         for engine, replica in state.strays
     ]
     wishes: list[_Wish] = []
+    how = budget.standing(state)
     for name in sorted({*state.models, *by_model}):
         record = state.models.get(name, ModelRecord(name=name))
         replicas = by_model.get(name, [])
         if record.desired is None and not replicas:
             continue
-        ending += _endings(state, record, replicas, demand, limits, now)
-        wishes += _wishes(state, record, replicas, demand, now)
+        ending += _endings(state, record, replicas, how, demand, limits, now)
+        wishes += _wishes(state, record, replicas, how, demand, now)
     leaving = {action.replica for action in ending if isinstance(action, Drain)}
     for drain in (*relieve(state, demand, now), *idle_ends(state, demand, now)):
         if drain.replica not in leaving:
@@ -109,10 +110,11 @@ def _unload_at(replica: Replica, demand: Demand, limits: Limits, now: datetime) 
     yield max(at, replica.not_before or at)
 
 
-def _endings(
+def _endings(  # noqa: PLR0913, PLR0917 (what the end of a replica depends on)
     state: State,
     record: ModelRecord,
     replicas: Sequence[Replica],
+    how: budget.Standing,
     demand: Demand,
     limits: Limits,
     now: datetime,
@@ -122,7 +124,7 @@ def _endings(
         match replica.phase:
             case Phase.READY if replica is not keep:
                 yield Drain(model=replica.model, replica=replica.id, why=_why_end(record, keep))
-            case Phase.STARTING if not _worth_starting(state, record, replica, keep):
+            case Phase.STARTING if not _worth_starting(state, record, replica, keep, how):
                 yield _unload(replica, _why_end(record, keep))
             case Phase.DRAINING if replica.not_before is None or replica.not_before <= now:
                 if demand.leases.get(replica.id, 0) == 0:
@@ -133,7 +135,9 @@ def _endings(
                 pass
 
 
-def _worth_starting(state: State, record: ModelRecord, replica: Replica, keep: Replica | None) -> bool:
+def _worth_starting(
+    state: State, record: ModelRecord, replica: Replica, keep: Replica | None, how: budget.Standing
+) -> bool:
     """True where a starting replica may become the one that serves."""
     desired = record.desired
     if desired is None:
@@ -145,22 +149,29 @@ def _worth_starting(state: State, record: ModelRecord, replica: Replica, keep: R
         keep is None
         and record.stable is not None
         and replica.launch == record.stable.launch
-        and (desired.launch in record.rejected or bool(budget.obstacle(state, desired)))
+        and (desired.launch in record.rejected or bool(budget.obstacle(state, desired, how)))
     )
 
 
 def _wishes(
-    state: State, record: ModelRecord, replicas: Sequence[Replica], demand: Demand, now: datetime
+    state: State,
+    record: ModelRecord,
+    replicas: Sequence[Replica],
+    how: budget.Standing,
+    demand: Demand,
+    now: datetime,
 ) -> Iterator[_Wish]:
     desired, stable = record.desired, record.stable
     if desired is None:
         return
     coming = {r.launch for r in replicas if r.phase in (Phase.STARTING, Phase.READY)}
     own = serving(record, replicas)
-    # One that can never fit is as good as rejected: what served before goes on.
-    hopeless = blocked(state, desired, now) or bool(budget.obstacle(state, desired))
     called = desired.load is LoadWhen.ALWAYS or own is not None or record.name in demand.waiting
-    if desired.launch not in coming and not hopeless:
+    if desired.launch in coming or not (called or desired.launch not in state.fetched):
+        return
+    # One that can never fit is as good as rejected: what served before goes on.
+    hopeless = blocked(state, desired, now) or bool(budget.obstacle(state, desired, how))
+    if not hopeless:
         yield _Wish(desired, _why_load(record, own, demand), own, called)
     elif not coming and stable and stable.launch != desired.launch and not blocked(state, stable, now):
         why = f"revision {desired.revision} does not load; the last good one serves meanwhile"

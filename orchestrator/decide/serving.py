@@ -35,11 +35,12 @@ def routing_table(state: State, *, epoch: int) -> RoutingTable:
     """Return the table that the state calls for; its routes point at ready replicas only."""
     by_model = state.fleet.by_model()
     routes: dict[str, Route] = {}
+    how = budget.standing(state)
     for _, record in sorted(state.models.items()):
         desired = record.desired
         if desired is not None:
             replicas = by_model.get(record.name, [])
-            routes[record.name] = _route(state, record, desired, replicas)
+            routes[record.name] = _route(state, how, record, desired, replicas)
     default = state.catalog.default_policy
     return RoutingTable(
         epoch=epoch,
@@ -49,7 +50,9 @@ def routing_table(state: State, *, epoch: int) -> RoutingTable:
     )
 
 
-def _route(state: State, record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica]) -> Route:
+def _route(
+    state: State, how: budget.Standing, record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replica]
+) -> Route:
     replica = serving(record, replicas)
     # The live fields come from the file in force, whichever revision serves.
     running = replica.running if replica else None
@@ -61,8 +64,8 @@ def _route(state: State, record: ModelRecord, desired: ModelSpec, replicas: Sequ
         replica=replica.id if replica else None,
         revision=replica.spec.revision if replica else None,
         socket=running.socket if running else None,
-        unready="" if replica else unready(state, record, replicas),
-        stalled=replica is None and not replicas and stalled(state, record),
+        unready="" if replica else unready(state, record, replicas, how),
+        stalled=replica is None and not replicas and stalled(state, record, how),
         on_demand=not desired.resident,
         remote=desired.remote,
         load_s=state.footprints.get(desired.launch, budget.UNKNOWN).load_s,
@@ -79,13 +82,15 @@ def _retry_at(record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replic
     return rejection.retry_at
 
 
-def stalled(state: State, record: ModelRecord) -> bool:
+def stalled(state: State, record: ModelRecord, how: budget.Standing | None = None) -> bool:
     """True where nothing that could serve the model will be tried again by itself."""
     specs = [spec for spec in (record.desired, record.stable) if spec]
-    return bool(specs) and all(_is_given_up(state, record, spec) for spec in specs)
+    return bool(specs) and all(_is_given_up(state, record, spec, how) for spec in specs)
 
 
-def unready(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> str:
+def unready(
+    state: State, record: ModelRecord, replicas: Sequence[Replica], how: budget.Standing | None = None
+) -> str:
     """Return one sentence on why no replica is ready."""
     desired = record.desired
     if desired is None:
@@ -99,15 +104,15 @@ def unready(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> s
         return f"{desired.source.written} is being fetched and checked"
     if rejection is not None:
         return f"it failed and is tried again at {rejection.retry_at:%H:%M:%S} UTC: {rejection.message}"
-    return _unloaded(state, desired, replicas)
+    return _unloaded(state, desired, replicas, how or budget.standing(state))
 
 
-def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica]) -> str:
-    if why := budget.obstacle(state, desired):
+def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica], how: budget.Standing) -> str:
+    if why := budget.obstacle(state, desired, how):
         return f"{why}; fix: {NO_ROOM_FIX}"
     if replicas:
         return f"it was unloaded: {replicas[-1].why}"
-    room = budget.fits(budget.need(state, desired), budget.free(state))
+    room = budget.fits(budget.need(state, desired), how.free)
     if not desired.resident:
         return "it is loaded when a request asks for it" + (
             "" if room else "; others have to make room first"
@@ -117,11 +122,11 @@ def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica]) -> 
     return "it is about to load"
 
 
-def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec) -> bool:
+def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec, how: budget.Standing | None) -> bool:
     rejection = record.rejected.get(spec.launch)
     if rejection is not None:
         return rejection.retry_at is None
-    return bool(budget.obstacle(state, spec))
+    return bool(budget.obstacle(state, spec, how))
 
 
 def _progress(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> str:
