@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -183,9 +183,13 @@ def is_near(url: str) -> bool:
     """
     host = (urlsplit(url).hostname or "").rstrip(".").lower()
     try:
-        return not ip_address(host).is_global
+        address = ip_address(host)
     except ValueError:
-        return "." not in host or host.endswith(NEAR_SUFFIXES)
+        # Resolvers read bare numbers as addresses: 134744072 and 0x8080808 are 8.8.8.8.
+        number = host[:1].isdigit() and "." not in host
+        return not number and ("." not in host or host.endswith(NEAR_SUFFIXES))
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return not (mapped or address).is_global
 
 
 def digest(content: Mapping[str, object]) -> str:
