@@ -17,7 +17,10 @@ _DTYPES = {"float16": "F16", "float32": "F32"}
 
 
 def write(folder: Path, shape: Shape = TINY, *, kind: str = "float16", seed: int = 0) -> None:
-    """Write the folder; the same arguments write the same bytes. Its tokenizer is the demo models'."""
+    """Write the folder; the same arguments write the same bytes. Its tokenizer is the demo models'.
+
+    A shape's window is of no concern: this architecture has none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER:
         shutil.copy(Path(demo.__file__).with_name("small-mlx") / name, folder)
@@ -45,7 +48,7 @@ def _config(shape: Shape) -> dict[str, object]:
         "num_hidden_layers": shape.layers,
         "intermediate_size": shape.ffn,
         "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads or shape.heads,
         "head_dim": shape.dim // shape.heads,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
@@ -63,8 +66,8 @@ def _shapes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
     for layer in range(shape.layers):
         block = f"model.layers.{layer}"
         yield f"{block}.input_layernorm.weight", (shape.dim,)
-        for name in ("q", "k", "v", "o"):
-            yield f"{block}.self_attn.{name}_proj.weight", (shape.dim, shape.dim)
+        for name, rows in (("q", shape.dim), ("k", shape.kv_dim), ("v", shape.kv_dim), ("o", shape.dim)):
+            yield f"{block}.self_attn.{name}_proj.weight", (rows, shape.dim)
         yield f"{block}.post_attention_layernorm.weight", (shape.dim,)
         yield f"{block}.mlp.gate_proj.weight", (shape.ffn, shape.dim)
         yield f"{block}.mlp.up_proj.weight", (shape.ffn, shape.dim)
