@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator import clock
 from orchestrator.config.scan import Scanner
 from orchestrator.control.preview import offline, planned
@@ -12,9 +14,13 @@ from orchestrator.control.store import Store
 from orchestrator.decide.fold import fold
 from orchestrator.engines import kinds
 from orchestrator.engines.base import Engine
+from orchestrator.engines.fake import FakeEngine
+from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
+from orchestrator.values.memory import RAM, Footprint, Memory, Pool
 from orchestrator.values.settings import Limits
+from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import State
 from tests.builders import NOW, premises, rejection
 
@@ -35,6 +41,8 @@ def adopted(root: Path, env: dict[str, str] | None = None) -> State:
 
 
 NO_ENGINES: dict[str, Engine] = {}
+# Without a daemon there are real engines, whose children know of no virtual time.
+real_time = pytest.mark.looptime(False)  # noqa: FBT003 (its only argument)
 
 
 async def alone(folder: Path) -> Any:  # noqa: ANN401 (any JSON)
@@ -42,6 +50,7 @@ async def alone(folder: Path) -> Any:  # noqa: ANN401 (any JSON)
     return json.loads(json.dumps(await offline(premises(folder), folder / "config", folder / "state")))
 
 
+@real_time
 async def test_without_a_daemon_everything_loads(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
     found = await alone(tmp_path)
@@ -51,6 +60,7 @@ async def test_without_a_daemon_everything_loads(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists(), "nothing is written"
 
 
+@real_time
 async def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken_file(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
     put(tmp_path / "config", "quality", TINY)
@@ -73,6 +83,7 @@ async def test_without_a_daemon_the_last_accepted_version_stands_in_for_a_broken
     assert [p["path"] for p in found["problems"]] == ["models.d/fast.yaml"]
 
 
+@real_time
 async def test_a_plan_without_a_daemon_counts_no_start(tmp_path: Path) -> None:
     put(tmp_path / "config", "fast", TINY)
     (tmp_path / "state").mkdir()
@@ -147,3 +158,62 @@ async def test_a_models_folder_that_is_gone_keeps_what_was_accepted_of_it(tmp_pa
     found = await planned(before, tmp_path, {}, Limits(), NO_ENGINES)
     assert [p["path"] for p in found["problems"]] == ["models.d"]
     assert found["changes"] == []
+
+
+class Sized(FakeEngine):
+    """Everything takes `size` bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+        self.asked = 0
+
+    async def estimate(self, spec: ModelSpec) -> dict[str, int]:
+        self.asked += 1
+        if spec.source.location == "/unreadable.gguf":
+            raise EngineError("its header cannot be read")
+        return {RAM: self._size}
+
+
+GIB = 1 << 30
+ROOM = Memory(pools={RAM: Pool(total=8 * GIB)}, at=NOW)
+
+
+async def test_a_new_model_is_weighed_and_its_steps_say_what_they_take(tmp_path: Path) -> None:
+    before = replace(adopted(tmp_path), memory=ROOM)
+    put(tmp_path, "fast", TINY)
+    found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": Sized(3 * GIB)})
+    load = found["steps"][0]
+    assert load["action"] == "load"
+    assert load["memory"] == {"before": {}, "peak": {RAM: 3 * GIB}, "after": {RAM: 3 * GIB}}
+    assert found["memory"][RAM]["room_bytes"] == 8 * GIB
+    assert found["unfit"] == []
+
+
+async def test_a_model_that_can_never_fit_is_told_with_its_figures(tmp_path: Path) -> None:
+    before = replace(adopted(tmp_path), memory=ROOM)
+    put(tmp_path, "fast", TINY)
+    found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": Sized(9 * GIB)})
+    assert found["steps"] == []
+    (unfit,) = found["unfit"]
+    assert unfit["model"] == "fast"
+    assert unfit["why"] == "it needs 9.0 GiB of memory, and 8.0 GiB of memory is the whole budget"
+    assert "quantisation" in unfit["fix"]
+
+
+async def test_what_is_known_or_absent_or_far_away_or_unreadable_is_not_weighed(tmp_path: Path) -> None:
+    put(tmp_path, "known", TINY)
+    before = adopted(tmp_path)
+    (known,) = (record.desired for record in before.models.values() if record.desired)
+    before = replace(before, memory=ROOM, footprints={known.launch: Footprint(estimated={RAM: GIB})})
+    put(tmp_path, "absent", SMALL + "state: absent\n")
+    put(tmp_path, "far", "engine: llama-cpp\nsource: hf:org/repo\n")
+    put(tmp_path, "other", "engine: mlx\nsource: file:x\n")
+    engine = Sized(9 * GIB)
+    found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": engine})
+    assert engine.asked == 0
+    assert found["unfit"] == []
+    put(tmp_path, "bad", "engine: llama-cpp\nsource: file:/unreadable.gguf\n")
+    found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": engine})
+    assert engine.asked == 1
+    assert "bad" in {step["model"] for step in found["steps"]}, "loading it will say what is wrong"
