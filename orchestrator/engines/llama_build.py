@@ -18,7 +18,6 @@ _BACKENDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "cuda": ("ggml-cuda", "-DGGML_CUDA=on"),
         "metal": ("ggml-metal", "-DGGML_METAL=on"),
         "rocm": ("ggml-hip", "-DGGML_HIP=on"),
-        "vulkan": ("ggml-vulkan", "-DGGML_VULKAN=on"),
     }
 )
 ON_CPU: Final = "cpu"

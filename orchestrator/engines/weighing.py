@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from orchestrator.engines.accelerators import Accelerators
 from orchestrator.engines.roster import Roster
-from orchestrator.engines.weight import weigh
+from orchestrator.engines.weight import own, weigh
 from orchestrator.engines.worker import Worker
 from orchestrator.values.fleet import Running
-from orchestrator.values.memory import RAM, Pools, added
+from orchestrator.values.memory import Pools, added
 
 
 async def observe(roster: Roster[Worker], accelerators: Accelerators) -> Mapping[str, Running]:
@@ -28,9 +28,6 @@ async def observe(roster: Roster[Worker], accelerators: Accelerators) -> Mapping
 async def held(roster: Roster[Worker], accelerators: Accelerators) -> Pools:
     """Return what the workers have of their own, those that are starting or stopping included."""
     pids = [worker.pid for worker in roster if worker.pid]
-    weights = await asyncio.to_thread(weigh, pids, accelerators)
+    taken = await asyncio.to_thread(own, pids, accelerators)
     living = {worker.pid for worker in roster}
-    parts = (
-        ({RAM: weight.own_bytes} | dict(weight.gpu_bytes)) for pid, weight in weights.items() if pid in living
-    )
-    return added(parts)
+    return added(pools for pid, pools in taken.items() if pid in living)

@@ -28,7 +28,7 @@ def install(folder: Path, *libraries: str) -> None:
         (("libggml-base.so", "libggml-cpu.so.0"), "llama-cpp-python 1.2.3 (CPU only)"),
         (("libggml-cpu.so", "libggml-cuda.so.0.25.3"), "llama-cpp-python 1.2.3 (cuda)"),
         (("libggml-metal.dylib",), "llama-cpp-python 1.2.3 (metal)"),
-        (("libggml-hip.so", "libggml-vulkan.so"), "llama-cpp-python 1.2.3 (rocm, vulkan)"),
+        (("libggml-hip.so", "libggml-cuda.so"), "llama-cpp-python 1.2.3 (cuda, rocm)"),
     ],
 )
 def test_a_build_is_known_by_its_libraries(
@@ -60,7 +60,7 @@ def test_what_it_was_built_for_it_can_do(build: Build, accelerator: str) -> None
         (None, "auto", "python -m pip install --force-reinstall llama-cpp-python"),
         (CPU, "cuda", 'CMAKE_ARGS="-DGGML_CUDA=on" python -m pip install'),
         (CUDA, "metal", 'CMAKE_ARGS="-DGGML_METAL=on"'),
-        (CPU, "ane", "use one of: auto, cpu, cuda, metal, rocm, vulkan"),
+        (CPU, "ane", "use one of: auto, cpu, cuda, metal, rocm"),
     ],
 )
 def test_what_it_was_not_built_for_is_unavailable(build: Build | None, accelerator: str, fix: str) -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from orchestrator.engines.accelerators import Gpu, NoAccelerators
-from orchestrator.engines.weight import Weight, shares, weigh, weight_of
+from orchestrator.engines.weight import Weight, anonymous, own, shares, weigh, weight_of
 
 MIB = 1 << 20
 ROLLUP = """\
@@ -35,6 +35,11 @@ def test_a_process_without_memory_is_gone() -> None:
     assert shares("") is None
 
 
+def test_what_a_process_has_of_its_own() -> None:
+    assert anonymous("Name:\tx\nRssAnon:\t  100 kB\nRssFile:\t 9 kB\nRssShmem:\t  3 kB\n") == 103 * 1024
+    assert anonymous("Name:\tx\nState:\tZ (zombie)\n") is None
+
+
 TAKES = """
 import mmap, sys
 own = bytearray(b"x") * (64 << 20)
@@ -59,11 +64,15 @@ def test_pages_of_files_are_taken_but_not_held(tmp_path: Path) -> None:
         assert set(weights) == {child.pid}
         weight = weights[child.pid]
         assert 64 * MIB < weight.own_bytes < 90 * MIB
+        held = own([child.pid, gone], NoAccelerators())
+        assert set(held) == {child.pid}
+        assert abs(held[child.pid]["ram"] - weight.own_bytes) < MIB
         assert 96 * MIB < weight.ram_bytes - weight.own_bytes < 120 * MIB
         child.kill()
         while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
             continue
         assert weight_of(child.pid) is None
+        assert own([child.pid], NoAccelerators()) == {}
 
 
 def test_memory_of_gpus_is_added() -> None:

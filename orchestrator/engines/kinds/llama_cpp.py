@@ -14,7 +14,7 @@ TRAITS: Final = EngineTraits(
     summary="loads a GGUF file in a child process of the daemon",
     schemes=("file", "demo", "hf", "https"),
     takes=frozenset({"quantize", "accelerator"}),
-    choices=MappingProxyType({"quantize": QUANTIZE}),
+    choices=MappingProxyType({"quantize": QUANTIZE, "accelerator": ("auto", "cpu", "cuda", "metal", "rocm")}),
 )
 
 
