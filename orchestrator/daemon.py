@@ -232,7 +232,7 @@ async def _build(place: Place, ends: AsyncExitStack) -> House:
         state_folder=place.state,
         premises=premises,
     )
-    gateway = build(settings, loop.leases, history, lambda: readiness(loop.leases.table))
+    gateway = build(settings, loop.leases, history, lambda: readiness(loop.leases.table, read=loop.has_read))
     ends.push_async_callback(gateway.close)
     return House(
         settings=settings,

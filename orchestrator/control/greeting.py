@@ -15,9 +15,12 @@ MOST_PROBLEMS: Final = 5
 def greeting(facts: Facts, table: RoutingTable, problems: Sequence[Problem], *, took_s: float) -> list[str]:
     """Return the lines that say where the daemon answers, and what does not serve or count, and why."""
     served = sorted(route.model for route in table.routes.values() if route.replica)
-    waiting = [route for route in table.routes.values() if not route.replica]
+    away = [route for route in table.routes.values() if not route.replica]
+    waiting = [route for route in away if not route.on_demand or route.stalled]
+    resting = sorted(route.model for route in away if route.on_demand and not route.stalled)
     return [
-        f"ready: {facts.address} after {took_s:.1f} s; models: {', '.join(served) or 'none yet'}",
+        f"ready: {facts.address} after {took_s:.1f} s; models: {', '.join(served) or 'none yet'}"
+        + (f"; on demand: {', '.join(resting)}" if resting else ""),
         *(f"not ready: {route.model}: {route.unready}" for route in waiting),
         *(f"not accepted: {problem.where}: {problem.what}" for problem in problems[:MOST_PROBLEMS]),
         *([f"and {more} more problems"] if (more := len(problems) - MOST_PROBLEMS) > 0 else []),

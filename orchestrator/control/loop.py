@@ -28,6 +28,7 @@ from orchestrator.values.action import Action, Drain
 from orchestrator.values.demand import Demand
 from orchestrator.values.event import (
     ActionIssued,
+    CatalogRead,
     Event,
     LeaseReturned,
     MemoryRead,
@@ -91,8 +92,12 @@ class Loop:
         self._passed = asyncio.Event()
         self._unsaved: StateError | None = None
         self._listening: frozenset[str] = frozenset()
-        self.leases = Leases(idle=self._idle, waits=self._waits, suspected=lambda _: self._look.set())
+        self.leases = Leases(
+            idle=self._idle, waits=self._waits, suspected=lambda _: self._look.set(), now=clock.now
+        )
         self._epoch = 0
+        self._read = False
+        self._planned_at: datetime | None = None
         # SQLite waits for the disk; the event loop must not. One thread keeps the commits in order.
         self._disk = disk or ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
@@ -100,6 +105,11 @@ class Loop:
     def state(self) -> State:
         """The newest state; frozen, so it may be kept."""
         return self._state
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the files have been read since the start; until then those last accepted count."""
+        return self._read
 
     @property
     def unsaved(self) -> StateError | None:
@@ -166,7 +176,8 @@ class Loop:
         return events
 
     def _wait_s(self, now: datetime) -> float | None:
-        wake = next_wake(self._state, self.leases.demand(), self._limits, now)
+        # As of the last plan: what has fallen due since then has not been planned yet.
+        wake = next_wake(self._state, self.leases.demand(), self._limits, self._planned_at or now)
         wait_s = None if wake is None else max(0.0, (wake - now).total_seconds())
         if self._unsaved:
             return SAVE_RETRY_S if wait_s is None else max(wait_s, SAVE_RETRY_S)
@@ -181,12 +192,14 @@ class Loop:
             facts += folded.facts
             if isinstance(event, ReplicaLoaded):
                 self._look.set()  # its memory is of interest at once
+            self._read = self._read or isinstance(event, CatalogRead)
         if not is_fresh(state):
             self._weigh.set()
         self._publish(state)
         now = clock.now()
         demand = self.leases.demand()
         actions = plan(state, demand, self._limits, now)
+        self._planned_at = now
         issued = state
         promises: list[LifecycleFact] = []
         for action in actions:
@@ -211,8 +224,8 @@ class Loop:
     def _publish(self, state: State) -> None:
         """Make `state` the one that everybody sees; new requests follow it from here on."""
         before, self._state = self._state, state
-        if before is state and self._epoch:
-            return
+        if (before is state and self._epoch) or not (self._read or state.models):
+            return  # before the first reading there is nothing to say of any model
         table = routing_table(state, epoch=self._epoch + 1)
         held = self.leases.table
         same = (table.routes, table.policies, table.default_policy)

@@ -95,7 +95,7 @@ class Operations:
             "address": facts.address,
             "config_folder": str(facts.config_folder),
             "state_folder": str(facts.state_folder),
-            "ready": not self._stopping and readiness(self._loop.leases.table)[0],
+            "ready": not self._stopping and readiness(self._loop.leases.table, read=self._loop.has_read)[0],
             "problems": report.problems(state.problems),
             "held": report.held(state.held),
             "state": {
@@ -206,9 +206,14 @@ class Operations:
             )
 
 
-def readiness(table: RoutingTable) -> tuple[bool, dict[str, object]]:
-    """Return whether every model that is always loaded is served, and for those that are not, why."""
-    if table.epoch == 0:
+def readiness(table: RoutingTable, *, read: bool) -> tuple[bool, dict[str, object]]:
+    """Return whether every model that is always loaded is served, and for those that are not, why.
+
+    Args:
+        table: how the models are reached now.
+        read: whether the files have been read since the start.
+    """
+    if not read:
         return False, {"models": 0, "not_ready": {}, "why": "the files have not been read yet"}
     waiting = {
         name: route.unready

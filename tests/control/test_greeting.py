@@ -36,6 +36,15 @@ def test_models_that_do_not_serve_say_why() -> None:
     ]
 
 
+def test_models_that_rest_until_they_are_asked_for_are_nothing_to_worry_about() -> None:
+    resting = route("big", unready="it is loaded when a request asks for it", on_demand=True)
+    hopeless = route("huge", unready="it needs 9 GiB", on_demand=True, stalled=True)
+    assert greeting(FACTS, table(resting, hopeless, READY), (), took_s=0) == [
+        "ready: http://127.0.0.1:11435 after 0.0 s; models: quality; on demand: big",
+        "not ready: huge: it needs 9 GiB",
+    ]
+
+
 def test_a_daemon_without_models_says_so() -> None:
     assert greeting(FACTS, table(), (), took_s=0) == [
         "ready: http://127.0.0.1:11435 after 0.0 s; models: none yet"

@@ -1,9 +1,10 @@
 """The loop with a fake engine, a real store, and hours that pass in milliseconds."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestrator.values.event import CatalogRead, ReloadAsked
 from orchestrator.values.fact import LifecycleFact
 from orchestrator.values.fleet import Phase
 from orchestrator.values.settings import Limits
-from orchestrator.values.spec import ModelSpec, ModelState
+from orchestrator.values.spec import LoadWhen, ModelSpec, ModelState
 from orchestrator.values.state import State
 from tests.builders import CONFIG, NOW, catalog, plenty, spec
 from tests.control.inline import Inline
@@ -68,6 +69,14 @@ class Bench:
                     return replica.id
             await asyncio.sleep(0.1)
         raise TimeoutError(location)
+
+    async def empty(self) -> None:
+        """Wait until no replica is left."""
+        for _ in range(10_000):
+            if not self.loop.state.fleet.replicas:
+                return
+            await asyncio.sleep(0.1)
+        raise TimeoutError
 
     @property
     def serving(self) -> str | None:
@@ -331,6 +340,38 @@ async def test_absent_unloads_and_a_removed_file_forgets(tmp_path: Path) -> None
         await bench.settle()
         assert bench.loop.state.models == {}
         assert peek(tmp_path, CONFIG).stable == {}
+
+
+async def test_before_the_files_were_read_nothing_is_said_of_any_model(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        await asyncio.sleep(30)  # the memory is looked at meanwhile
+        assert bench.loop.state.memory.at is not None
+        assert (bench.loop.leases.table.epoch, bench.loop.has_read) == (0, False)
+        bench.edit()
+        await bench.settle()
+        assert (bench.loop.leases.table.epoch, bench.loop.has_read) == (1, True)
+
+
+@pytest.mark.parametrize("idle_s", [60.0, 61.0, 62.0, 63.0, 64.0])
+async def test_what_falls_due_between_a_plan_and_the_wait_after_it_is_not_slept_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle_s: float
+) -> None:
+    calls = itertools.count()
+
+    def late_and_slow() -> datetime:
+        """A clock that is a little behind the timers, and that moves on between two looks at it."""
+        loop_s = asyncio.get_running_loop().time()
+        return NOW + timedelta(seconds=loop_s * 0.99 + next(calls) * 0.02)
+
+    monkeypatch.setattr(clock, "now", late_and_slow)
+    async with running(tmp_path) as bench:
+        bench.edit(spec(location="tiny", load=LoadWhen.ON_DEMAND, idle_s=idle_s))
+        place = bench.loop.leases.enter("fast", priority=5, arrived_s=0)
+        await bench.ready("tiny")
+        place.leave()
+        began_s = asyncio.get_running_loop().time()
+        await bench.empty()
+        assert asyncio.get_running_loop().time() - began_s < idle_s
 
 
 async def test_a_reading_that_changes_nothing_publishes_no_table(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ async def test_status_tells_of_the_daemon_its_models_and_its_policies(folder: Pa
                 "default": True,
                 "otherwise": ["fast"],
                 "fallback": ["quality"],
+                "rules": 0,
+                "tiers": ["local"],
                 "path": "policies/default.yaml",
             }
         ]
@@ -88,6 +90,8 @@ async def test_describe_adds_the_spec_the_events_and_the_models_own_problems(fol
         assert found["spec"]["source"] == "demo:tiny"
         assert [event["reason"] for event in found["events"]] == [
             "Accepted",
+            "Fetching",
+            "Fetched",
             "Loading",
             "Ready",
             "NotAccepted",
@@ -355,14 +359,15 @@ async def test_publish_names_the_file_and_counts_its_rows(folder: Path) -> None:
 
 
 def test_readiness_before_the_files_were_read_and_after() -> None:
-    assert readiness(RoutingTable()) == (
-        False,
-        {"models": 0, "not_ready": {}, "why": "the files have not been read yet"},
-    )
-    assert readiness(table()) == (True, {"models": 0, "not_ready": {}})
+    for early in (RoutingTable(), table(route("fast", "/run/fast.sock"))):  # those last accepted may serve
+        assert readiness(early, read=False) == (
+            False,
+            {"models": 0, "not_ready": {}, "why": "the files have not been read yet"},
+        )
+    assert readiness(table(), read=True) == (True, {"models": 0, "not_ready": {}})
     ready, waiting = route("fast", "/run/fast.sock"), route("quality", unready="it is loading")
-    assert readiness(table(ready)) == (True, {"models": 1, "not_ready": {}})
-    assert readiness(table(ready, waiting)) == (
+    assert readiness(table(ready), read=True) == (True, {"models": 1, "not_ready": {}})
+    assert readiness(table(ready, waiting), read=True) == (
         False,
         {"models": 2, "not_ready": {"quality": "it is loading"}},
     )
