@@ -123,16 +123,24 @@ def _of_conditions(model: wire.Model) -> Note | None:
     for kind, style in ALARMING.items():
         found = condition(model, kind)
         if found is not None and found["status"] == Truth.TRUE:
-            return Note(found["message"], style)
+            return Note(found["message"] + _queue(model), style)
     drifted = condition(model, ConditionType.DRIFTED)
     if drifted is not None and drifted["status"] == Truth.TRUE:
         return Note(drifted["message"], "yellow")
     if rests(model):
-        return Note(f"on demand{_cost(model)}", "dim")
+        return Note(f"on demand{_cost(model)}{_queue(model)}", "dim")
     ready = condition(model, ConditionType.READY)
     if not wanted(model) or (ready is not None and ready["status"] == Truth.TRUE):
         return None
     return Note(ready["message"] if ready else "nothing is known of it yet", "red")
+
+
+def _queue(model: wire.Model) -> str:
+    """Return how many requests wait for the model."""
+    waiting = model["waiting"]
+    if not waiting:
+        return ""
+    return f"; {words.count(waiting, 'request')} {'waits' if waiting == 1 else 'wait'}"
 
 
 def _cost(model: wire.Model) -> str:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import psutil
 
 REPOSITORY = Path(__file__).parents[2]
 START_DEADLINE_S = 60.0
+WORKER = "orchestrator.workers.serve"
 
 FAST = "engine: llama-cpp\nsource: demo:tiny\ncontext: 512\nparallel: 4\n"
 QUALITY = "engine: llama-cpp\nsource: demo:small\ncontext: 512\nparallel: 4\n"
@@ -161,7 +163,7 @@ class House:
         """Return the live worker processes that belong to this house, whoever their parent is now."""
         found = []
         for process in psutil.process_iter(["pid", "cmdline", "status"]):
-            if "orchestrator.workers.serve" not in (process.info["cmdline"] or []):
+            if WORKER not in (process.info["cmdline"] or []):
                 continue
             with contextlib.suppress(psutil.Error):
                 if process.status() != psutil.STATUS_ZOMBIE and self._owns(process):
@@ -170,6 +172,50 @@ class House:
 
     def _owns(self, process: psutil.Process) -> bool:
         return any(str(self.root) in value for value in process.environ().values())
+
+    def ask_and_hang(self, model: str, **fields: Any) -> socket.socket:  # noqa: ANN401 (JSON)
+        """Send a request and do not wait for the answer: whoever closes the socket has left."""
+        asked = {"model": model, "messages": [{"role": "user", "content": "hi"}]} | fields
+        body = json.dumps(asked).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection.sendall(head.encode() + body)
+        return connection
+
+    @contextlib.contextmanager
+    def next_load_held(self, deadline_s: float = 30.0) -> Iterator[threading.Event]:
+        """Freeze the next worker that is started in the middle of its load, and let it go on at the end.
+
+        The event is set once it stands still.
+        """
+        assert self.process is not None
+        daemon = psutil.Process(self.process.pid)
+        known = {child.pid for child in daemon.children()}
+        found: list[psutil.Process] = []
+        frozen, enough = threading.Event(), threading.Event()
+
+        def look() -> None:
+            end = time.monotonic() + deadline_s
+            while not found and not enough.is_set() and time.monotonic() < end:
+                for child in daemon.children():
+                    with contextlib.suppress(psutil.Error):
+                        if child.pid not in known and WORKER in child.cmdline():
+                            child.suspend()
+                            found.append(child)
+                            frozen.set()
+                            return
+                time.sleep(0.005)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            yield frozen
+        finally:
+            enough.set()
+            looking.join()
+            for worker in found:
+                with contextlib.suppress(psutil.Error):
+                    worker.resume()
 
     def kill(self) -> None:
         assert self.process is not None
