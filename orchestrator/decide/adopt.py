@@ -8,8 +8,8 @@ from orchestrator.decide.diff import Change, changes
 from orchestrator.values.catalog import Catalog, Document, Kind, Problem
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact, Severity
-from orchestrator.values.spec import ModelSpec
-from orchestrator.values.state import ModelRecord, State
+from orchestrator.values.spec import Apply, ModelSpec
+from orchestrator.values.state import ModelRecord, Resolution, State
 
 
 def adopt(state: State, event: CatalogRead) -> tuple[State, tuple[str, ...], tuple[LifecycleFact, ...]]:
@@ -58,6 +58,7 @@ def _with_document(record: ModelRecord, document: Document[ModelSpec] | None) ->
     """Return the record with its new file; an edit is a reason to try a rejected launch again."""
     if document is None:
         return replace(record, document=None, stable=None, rejected={})
+    record = replace(record, resolution=_followed(record.resolution, document.value))
     if record.document is not None and record.document.generation == document.generation:
         return replace(record, document=document)
     stable = record.stable.launch if record.stable else None
@@ -65,6 +66,13 @@ def _with_document(record: ModelRecord, document: Document[ModelSpec] | None) ->
     if stable == document.value.launch:
         kept = {}
     return replace(record, document=document, rejected=kept)
+
+
+def _followed(known: Resolution | None, spec: ModelSpec) -> Resolution | None:
+    """Return the resolution with the newer version in force that was only reported so far, where it may be."""
+    if known is None or spec.update.apply is not Apply.ROLLOUT or known.written != spec.source.written:
+        return known
+    return replace(known, resolved=known.newest or known.resolved)
 
 
 def _touched(before: State, after: State) -> Iterator[str]:

@@ -9,7 +9,7 @@ from orchestrator.decide.serving import NO_ROOM_FIX, serving, unready
 from orchestrator.values.catalog import Held, Problem
 from orchestrator.values.condition import Condition, ConditionType, Truth
 from orchestrator.values.fleet import Phase, Replica
-from orchestrator.values.spec import ModelSpec
+from orchestrator.values.spec import Apply, ModelSpec
 from orchestrator.values.state import ModelRecord, Rejection, State
 
 FETCH_REASONS: Final = frozenset({"SourceNotFound", "SourceCorrupt"})
@@ -163,8 +163,10 @@ def _drifted(record: ModelRecord, keep: Replica | None) -> Finding:
     running = keep.running if keep else None
     if running and running.drift:
         return Truth.TRUE, "Changed", running.drift
-    known = record.resolution
-    if known and record.desired and known.newest and known.newest != known.resolved:
+    known, desired = record.resolution, record.desired
+    followed = known and desired and known.written == desired.source.written
+    reported = desired and desired.update.apply is not Apply.NEVER
+    if known and followed and reported and known.newest not in ("", known.resolved):
         said = f"{known.written} has a newer version; `update: {{apply: rollout}}` would take it"
         return Truth.TRUE, "UpdateFound", said
     return Truth.FALSE, "AsFetched", "what is loaded is what its source meant when it was fetched"

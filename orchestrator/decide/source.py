@@ -11,7 +11,7 @@ from orchestrator.decide.folded import Folded
 from orchestrator.values.action import CallOff, Fetch, Remove
 from orchestrator.values.event import Fetched, FetchFailed, Removed, RemoveFailed, SourceMoved
 from orchestrator.values.fact import LifecycleFact, Severity
-from orchestrator.values.spec import Apply
+from orchestrator.values.spec import Apply, ModelSpec
 from orchestrator.values.state import ModelRecord, Rejection, Resolution, State
 
 SourceEvent = Fetched | FetchFailed | SourceMoved | Removed | RemoveFailed
@@ -70,12 +70,7 @@ def _fetched(state: State, event: Fetched) -> Folded:
     facts: tuple[LifecycleFact, ...] = ()
     if record and desired and desired.launch == event.launch:
         if event.resolved:
-            known = record.resolution
-            newest = known.newest if known and known.written == desired.source.written else ""
-            resolution = Resolution(
-                written=desired.source.written, resolved=event.resolved, newest=newest or event.resolved
-            )
-            record = replace(record, resolution=resolution)
+            record = replace(record, resolution=_resolution(record, desired, event.resolved))
             launch = record.desired.launch if record.desired else launch
         rejected = {
             each: r for each, r in record.rejected.items() if not (each == event.launch and r.fetching)
@@ -92,6 +87,13 @@ def _fetched(state: State, event: Fetched) -> Folded:
         ),
         facts,
     )
+
+
+def _resolution(record: ModelRecord, desired: ModelSpec, resolved: str) -> Resolution:
+    known = record.resolution
+    same = known is not None and (known.written, known.resolved) == (desired.source.written, resolved)
+    newest = known.newest if known is not None and same else ""
+    return Resolution(written=desired.source.written, resolved=resolved, newest=newest or resolved)
 
 
 def _failed(state: State, event: FetchFailed) -> Folded:
@@ -125,10 +127,10 @@ def _moved(state: State, event: SourceMoved) -> Folded:
     record = state.models.get(event.model)
     if record is None or record.resolution is None or record.document is None:
         return Folded(state)
-    known = record.resolution
-    if event.newest in ("", known.newest):
+    known, spec = record.resolution, record.document.value
+    apply = spec.update.apply
+    if event.newest in ("", known.newest) or apply is Apply.NEVER or known.written != spec.source.written:
         return Folded(state)
-    apply = record.document.value.update.apply
     if apply is Apply.ROLLOUT:
         resolution = replace(known, newest=event.newest, resolved=event.newest)
         text = f"{known.written} has a newer version, which takes over"
@@ -137,7 +139,7 @@ def _moved(state: State, event: SourceMoved) -> Folded:
         text = f"{known.written} has a newer version; `update: {{apply: rollout}}` would take it"
     record = replace(record, resolution=resolution)
     after = replace(state, models={**state.models, record.name: record})
-    if event.newest == resolution.resolved and apply is not Apply.ROLLOUT:
+    if event.newest == known.resolved:
         return Folded(after)  # it has moved back to what is loaded
     return Folded(after, (_fact(after, event.model, event.at, "UpdateFound", text),))
 

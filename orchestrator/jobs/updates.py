@@ -43,7 +43,9 @@ class Updates:
         for name, record in state.models.items():
             desired = record.desired
             every_s = desired.update.check_every_s if desired else None
-            if every_s is None or record.resolution is None:
+            known = record.resolution
+            fetched = known is not None and desired is not None and known.written == desired.source.written
+            if every_s is None or not fetched:
                 self._due.pop(name, None)
                 continue
             first = now + timedelta(seconds=every_s * 0.1 * random.random())  # noqa: S311 (spreads load)
