@@ -60,7 +60,9 @@ class MlxModel:
 
     def _read_tokenizer(self, path: Path) -> None:
         """Take what is needed of mlx-lm's tokenizer; the rest of it, which is large, is freed."""
-        wrapped = UTILS.load_tokenizer(path, eos_token_ids=UTILS.load_config(path).get("eos_token_id"))
+        wrapped = UTILS.load_tokenizer(
+            path, {"trust_remote_code": False}, eos_token_ids=UTILS.load_config(path).get("eos_token_id")
+        )
         tokenizer = wrapped._tokenizer  # noqa: SLF001 (the wrapper hands on all names but those with underscores)
         self._backend: Any = tokenizer.backend_tokenizer
         self._backend.no_truncation()
@@ -91,7 +93,7 @@ def refusal_of(path: Path, error: Exception) -> LoadRefused:
     cause = str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
     if isinstance(error, MemoryError) or "llocat" in cause or "nsufficient" in cause:
         return LoadRefused(FailureKind.OUT_OF_MEMORY, f"{path} does not fit into memory: {cause}")
-    if "not supported" in cause or "custom module" in cause:
+    if any(said in cause for said in ("not supported", "custom module", "trust_remote_code", "custom code")):
         return LoadRefused(FailureKind.UNKNOWN_ARCHITECTURE, f"{path}: {cause}")
     if isinstance(error, KeyError):
         cause = f"its config.json lacks {cause}"

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import importlib
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ def _limits_kept() -> Iterator[None]:
     finally:
         resource.setrlimit = own
 
+
+# What it loads is here: nothing is looked up, asked for or reported anywhere.
+os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 with _limits_kept():
     import mlx.core as mx

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import pytest
 
 from orchestrator.engines.mlx import INSTALL, MlxEngine
 from orchestrator.engines.sources import DEMO_FOLDER
-from orchestrator.errors import EngineError, EngineUnavailable
+from orchestrator.errors import EngineError, EngineUnavailable, SourceCorrupt
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec, Source
 from tests.builders import spec
@@ -73,6 +74,21 @@ def change_architecture(folder: Path, *, to: str) -> None:
     shutil.copytree(DEMO_FOLDER / "tiny-mlx", folder)
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"model_type": "llama"', f'"model_type": "{to}"'))
+
+
+def bring_code(folder: Path) -> Path:
+    """Have the shipped model in `folder`, its tokenizer as code; return the file by which that shows."""
+    shutil.copytree(DEMO_FOLDER / "tiny-mlx", folder)
+    ran = folder / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return ran
+
+
+def exists(path: Path) -> bool:
+    return path.exists()
 
 
 class MlxRig:
@@ -176,3 +192,10 @@ async def test_a_type_that_mlx_does_not_make_is_refused_with_those_that_it_does(
     with pytest.raises(EngineError, match="mixed_4_6") as caught:
         await rig.engine.ensure_fetched(odd, lambda _: None)
     assert "q4_K_M" in str(caught.value)
+
+
+async def test_code_that_comes_with_a_model_is_never_run(rig: MlxRig) -> None:
+    ran = bring_code(Path(rig.missing.source.location))
+    with pytest.raises(SourceCorrupt):
+        await rig.engine.ensure_loaded("r1", rig.missing)
+    assert not exists(ran)

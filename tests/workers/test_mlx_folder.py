@@ -13,7 +13,7 @@ from benchmarks.random_mlx import write
 from orchestrator import demo
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.mlx_folder import read_folder
-from orchestrator.workers.mlx_memory import kv_bytes, slot_bytes
+from orchestrator.workers.mlx_memory import MIB, kv_bytes, peak_bytes, slot_bytes
 from orchestrator.workers.mlx_pieces import pieces_of
 
 DEMO = Path(demo.__file__).parent
@@ -126,3 +126,18 @@ def test_pieces_of_a_sentence_piece_vocabulary() -> None:
     tokens = ["▁the", "<0xE2>", "é", "<s>"]
     assert pieces_of(tokens, SENTENCE_PIECE, {3: True}) == [b" the", b"\xe2", "é".encode(), b""]
     assert pieces_of(["▁a"], None, {}) == [b" a"]
+
+
+def test_the_peak_grows_with_what_is_asked_for(small: Path) -> None:
+    folder = read_folder(small)
+    plain = peak_bytes(folder, context=512, parallel=2)
+    assert plain > folder.weights_bytes + 3 * kv_bytes(folder, 512)
+    assert peak_bytes(folder, context=1024, parallel=2) >= plain + 3 * kv_bytes(folder, 512)
+    assert peak_bytes(folder, context=512, parallel=3) >= plain + kv_bytes(folder, 512)
+    assert peak_bytes(folder, context=512, parallel=2, forms=True) > plain + 10 * MIB
+
+
+def test_reading_a_large_vocabulary_can_be_the_peak(small: Path) -> None:
+    plain = peak_bytes(read_folder(small), context=128, parallel=1)
+    (small / "tokenizer.json").write_bytes(bytes(10 * MIB))
+    assert peak_bytes(read_folder(small), context=128, parallel=1) > plain + 200 * MIB
