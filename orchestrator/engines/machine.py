@@ -1,8 +1,7 @@
 """What `orchestrator doctor` finds of the machine: memory, GPUs, disks."""
 
-import asyncio
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,41 +10,54 @@ import psutil
 from orchestrator.engines import cgroups
 from orchestrator.engines.accelerators import Accelerators, NvidiaDriver
 from orchestrator.engines.base import Finding
+from orchestrator.engines.gauge import ram_pool
+from orchestrator.engines.ram import ram_levels
+from orchestrator.values.settings import Settings
 
 _GIB: Final = 1 << 30
-# Below this the smallest of useful models leaves nothing for the rest of the system, in bytes. A guess.
+# A limit below this leaves no room for any but toy models, in bytes. A guess, as the next one is.
 _LITTLE_RAM: Final = 2 * _GIB
 _LITTLE_DISK: Final = 2 * _GIB
 _PROC: Final = Path("/proc/self")
 
 
-async def machine_findings(
-    folders: Mapping[str, Path], accelerators: Accelerators | None = None, *, proc: Path = _PROC
+def machine_findings(
+    settings: Settings,
+    *,
+    cache: Path,
+    state: Path,
+    accelerators: Accelerators | None = None,
+    proc: Path = _PROC,
 ) -> Sequence[Finding]:
-    """Return what there is of memory, GPUs and disks; never raises.
+    """Return what there is of memory, GPUs and disks; never raises. It may take some milliseconds.
 
     Args:
-        folders: what the daemon writes to, by what to call it ("cache", "state"); they need not exist yet.
+        settings: for what models may take of it.
+        cache: where downloads go; it need not exist yet.
+        state: where the daemon keeps what it knows; it need not exist yet.
         accelerators: others than the machine's only in tests.
         proc: the folder of this process in /proc; others only in tests.
     """
-    return await asyncio.to_thread(_findings, folders, accelerators or NvidiaDriver(), proc)
-
-
-def _findings(folders: Mapping[str, Path], accelerators: Accelerators, proc: Path) -> Sequence[Finding]:
     return [
-        Finding(what="machine", ok=True, found=f"{platform.machine()}, {psutil.cpu_count()} processors"),
-        *_memory(),
+        Finding(what="processors", ok=True, found=str(psutil.cpu_count() or "not known")),
+        *_memory(settings, proc),
         *_limits(proc),
-        *_gpus(accelerators),
-        *(_disk(f"disk of the {name}", path) for name, path in folders.items()),
+        *_gpus(accelerators or NvidiaDriver()),
+        _disk("disk of the cache", cache),
+        _disk("disk of the state", state),
     ]
 
 
-def _memory() -> Sequence[Finding]:
+def _memory(settings: Settings, proc: Path) -> Sequence[Finding]:
     ram, swap = psutil.virtual_memory(), psutil.swap_memory()
-    fix = "" if ram.total >= _LITTLE_RAM else "use small models, quantised to four bits"
-    found = f"{_gib(ram.total)}, {_gib(ram.available)} available"
+    pool = ram_pool(
+        ram_levels(proc),
+        held=0,
+        reserve=settings.memory_reserve_bytes,
+        limit=settings.memory_limit_bytes,
+    )
+    fix = "" if pool.most > 0 else "lower `memory.reserve` in the settings file, or use a larger machine"
+    found = f"{_gib(ram.total)}, {_gib(ram.available)} available; models may take {_gib(max(pool.most, 0))}"
     swapped = f"{_gib(swap.total)}, {_gib(swap.used)} in use" if swap.total else "none"
     return [
         Finding(what="memory", ok=not fix, found=found, fix=fix),

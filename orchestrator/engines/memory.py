@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import platform
-import resource
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,14 +10,16 @@ from typing import Final
 import psutil
 
 from orchestrator import clock
-from orchestrator.engines import cgroups
 from orchestrator.engines.accelerators import Accelerators, NvidiaDriver
-from orchestrator.engines.gauge import Level, metal_limit, outside_of, ram_pool, set_aside_pages
+from orchestrator.engines.gauge import metal_limit, outside_of, ram_pool
+from orchestrator.engines.machine import machine_findings
+from orchestrator.engines.ram import ram_levels
 from orchestrator.values.memory import RAM, Memory, Pool, Pools
 from orchestrator.values.settings import Settings
 
+__all__ = ["Meter", "machine_findings"]
+
 _PROC: Final = Path("/proc/self")
-_ZONES: Final = Path("/proc/zoneinfo")
 
 
 class Meter:
@@ -61,27 +62,6 @@ class Meter:
             pool = Pool(total=gpu.total_bytes, reserve=min(settings.gpu_reserve_bytes, gpu.total_bytes))
             pools[name] = outside_of(pool, gpu.used_bytes - held.get(name, 0))
         return pools
-
-
-def ram_levels(proc: Path = _PROC) -> list[Level]:
-    """Return the machine's own RAM, then that of each control group around us that has a limit."""
-    machine = psutil.virtual_memory()
-    total = int(machine.total)
-    available = min(int(machine.available) + _set_aside(), total)
-    return [Level(total_bytes=total, available_bytes=available), *cgroups.levels(proc)]
-
-
-def _set_aside() -> int:
-    """Return what each processor keeps of freed memory, in bytes; 0 where that is not known.
-
-    Linux counts it as neither free nor available. Since its version 6.7 it can be an eighth of the RAM, and
-    after a large model has gone it takes many seconds to dwindle: 950 MB of 1 GB were missing here, for 10 s.
-    It is the first that is given out again.
-    """
-    try:
-        return set_aside_pages(_ZONES.read_text()) * resource.getpagesize()
-    except OSError:
-        return 0
 
 
 def _tighter(one: int | None, other: int | None) -> int | None:
