@@ -158,9 +158,9 @@ class Loop:
     def _is_settled(self) -> bool:
         state = self._state
         moving = any(r.phase is not Phase.READY for r in state.fleet.replicas.values())
-        moving = moving or bool(state.fetching) or not is_fresh(state)
+        moving = moving or bool(state.fetching or state.removing) or not is_fresh(state)
         due = plan(state, self.leases.demand(), self._limits, clock.now())
-        return not moving and not due and self._inbox.empty() and not self._unsaved
+        return not moving and not due and self._inbox.empty() and self._saved is state
 
     async def _events(self) -> list[Event]:
         """Return all events that wait, at least one unless time alone calls for a pass."""
