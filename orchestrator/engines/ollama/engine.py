@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from orchestrator.engines.accelerators import Accelerators, NvidiaDriver
+from orchestrator.engines.memory.accelerators import Accelerators, NvidiaDriver
 from orchestrator.engines.base import Finding, OnDisk, Premises, Progress
 from orchestrator.engines.crew import Crew
 from orchestrator.engines.egress import Egress

@@ -14,9 +14,9 @@ from typing import Final
 
 import psutil
 
-from orchestrator.engines.accelerators import Gpu
-from orchestrator.engines.processes import SAME_START_S
-from orchestrator.engines.weight import Weight, weight_of
+from orchestrator.engines.memory.accelerators import Gpu
+from orchestrator.engines.children.processes import SAME_START_S
+from orchestrator.engines.memory.weight import Weight, weight_of
 
 _RUNNERS: Final = ("llama-server", "ollama")
 _GONE: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})

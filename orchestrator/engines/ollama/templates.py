@@ -87,7 +87,8 @@ def _guesses(done: Mapping[Turns, str], bos: str) -> Iterator[_Plain]:
             continue
         if bos and head.startswith(bos) and not first.startswith(bos):
             continue
-        for ends in range(len(tail) + 1):
+        # Where nothing else tells, questions end as the system's words do.
+        for ends in sorted(range(len(tail) + 1), key=lambda at: tail[:at] != system_end):
             user_end = tail[:ends]
             if to_answer.startswith(user_end):
                 yield _Plain(

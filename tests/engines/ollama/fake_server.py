@@ -68,6 +68,8 @@ class FakeOllama:
         except Missing:
             name = body.get("model", "")
             text = f"model '{name}' not found"
+            if request.path == "/api/show":
+                text = f"model '{_full(name).rpartition('/')[2]}' not found"
             if request.path == "/api/embed":
                 text = f'model "{name}" not found, try pulling it first'
             return _error(404, text)
@@ -201,7 +203,7 @@ class FakeOllama:
         if manifest.embeds:
             return _error(400, f'"{name}" does not support {"chat" if chat else "generate"}')
         if body.get("tools"):
-            return _error(400, f"registry.ollama.ai/library/{name} does not support tools")
+            return _error(400, f"{_full(name)} does not support tools")
         if body.get("think"):
             return _error(400, f'"{name}" does not support thinking')
         runner = await self.state.runner(name, shift=body.get("shift", True), left=lambda: _left(request))
@@ -273,6 +275,11 @@ async def pretending() -> AsyncIterator[FakeOllama]:
     async with listening(made.handle) as url:
         made.url = url
         yield made
+
+
+def _full(text: str) -> str:
+    name = parse(text)
+    return f"{name.host}/{name.namespace}/{name.model}:{name.tag}"
 
 
 def _line(name: str, chat: bool, text: str) -> dict[str, Any]:  # noqa: FBT001 (one of two forms)

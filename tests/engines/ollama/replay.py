@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 WIRE = Path(__file__).parent / "wire"
+BLOBS = "/api/blobs/"
 # What we always say, whatever was recorded.
 OURS = frozenset({"keep_alive", "truncate", "shift", "stream", "model", "raw"})
 
@@ -38,6 +39,7 @@ class Replay:
         self.asked: list[Asked] = []
         self.unexpected: list[str] = []
         self.answers_to_anything = False  # with the first record, whatever is asked
+        self.ignored: frozenset[str] = frozenset()  # fields that need not be as recorded
         self._records = [record(name) for name in names]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -45,12 +47,27 @@ class Replay:
         body = _parsed(raw)
         self.asked.append(Asked(method=request.method, path=request.path, body=body))
         for at, each in enumerate(self._records):
-            if self.answers_to_anything or _matches(each["request"], request, body):
+            if self.answers_to_anything or self._matches(each["request"], request, body):
                 if sum(_alike(other, each) for other in self._records) > 1:
                     del self._records[at]
                 return await _answer(each, request)
         self.unexpected.append(f"{request.method} {request.path} {raw[:300]!r}")
         return web.json_response({"error": "nobody has recorded this"}, status=418)
+
+
+    def _matches(self, wanted: dict[str, Any], request: web.Request, body: Any) -> bool:  # noqa: ANN401 (JSON)
+        if wanted["method"] != request.method:
+            return False
+        if wanted["path"].startswith(BLOBS):
+            return request.path.startswith(BLOBS)
+        if wanted["path"] != request.path:
+            return False
+        if not isinstance(wanted["body"], dict):
+            return True
+        return self._compared(wanted["body"]) == self._compared(body)
+
+    def _compared(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in body.items() if key not in OURS | self.ignored}
 
 
 @asynccontextmanager
@@ -77,18 +94,6 @@ async def listening(handle: Any) -> AsyncIterator[str]:  # noqa: ANN401 (aiohttp
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(one["request"]["path"] == other["request"]["path"])
-
-
-def _matches(wanted: dict[str, Any], request: web.Request, body: Any) -> bool:  # noqa: ANN401 (JSON)
-    if (wanted["method"], wanted["path"]) != (request.method, request.path):
-        return False
-    if wanted.get("body_is") or not isinstance(wanted["body"], dict):
-        return True
-    return _without_ours(wanted["body"]) == _without_ours(body)
-
-
-def _without_ours(body: Any) -> Any:  # noqa: ANN401 (JSON)
-    return {key: value for key, value in body.items() if key not in OURS}
 
 
 def _parsed(raw: bytes) -> Any:  # noqa: ANN401 (JSON)

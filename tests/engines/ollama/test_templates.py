@@ -1,0 +1,121 @@
+"""Templates in Jinja as Ollama's: only where they do exactly the same."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engines.ollama.header import Header, header_of
+from orchestrator.engines.ollama.templates import template_for
+from orchestrator.engines.ollama.weights import Load, peak_bytes
+from tests.engines.ollama.replay import record
+
+DEMO = Path("orchestrator/demo")
+CHATML = (
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA3 = (
+    "{% for m in messages %}{% set content = '<|start|>' + m['role'] + '<|stop|>\n\n' + m['content'] | trim + '<|eot|>' %}"
+    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+    "{{ '<|start|>assistant<|stop|>\n\n' }}"
+)
+# Gemma's: no role of its own for the system, which goes into the first question.
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
+    "{% set rest = messages[1:] %}{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}"
+    "{% for m in rest %}<start_of_turn>{{ m['role'] }}\n{{ first if loop.first else '' }}{{ m['content'] }}"
+    "<end_of_turn>\n{% endfor %}<start_of_turn>model\n"
+)
+STRICT = (
+    "{% for m in messages %}{% if m['role'] == 'user' and not loop.first and loop.previtem['role'] == 'user' %}"
+    "{{ raise_exception('turns must alternate') }}{% endif %}[{{ m['role'] }}]{{ m['content'] }}[/]{% endfor %}[assistant]"
+)
+
+
+def test_the_shipped_models_have_theirs() -> None:
+    for name in ("tiny", "small"):
+        header = header_of(DEMO / f"{name}.gguf")
+        assert (header.bos, header.eos) == ("<|endoftext|>", "<|end|>")
+        assert template_for(header) == (
+            '{{ range .Messages }}{{ if eq .Role "system" }}<|system|>{{ .Content }}<|end|>'
+            '{{ else if eq .Role "assistant" }}<|assistant|>{{ .Content }}<|end|>'
+            "{{ else }}<|user|>{{ .Content }}<|end|>{{ end }}{{ end }}<|assistant|>"
+        )
+
+
+def test_a_plain_one_is_found_out() -> None:
+    made = template_for(Header(template=CHATML))
+    assert "{{ else }}<|im_start|>user\n{{ .Content }}<|im_end|>\n{{ end }}" in made
+    assert made.endswith("<|im_start|>assistant\n")
+
+
+def test_the_token_that_begins_a_document_is_not_said_twice() -> None:
+    made = template_for(Header(template=LLAMA3, bos="<|begin|>"))
+    assert made.startswith("{{ range .Messages }}")
+    assert '{{ if eq .Role "system" }}<|start|>system<|stop|>\n\n{{ .Content }}<|eot|>' in made
+
+
+def test_one_that_refuses_some_turns_is_found_out_by_the_others() -> None:
+    assert "{{ else }}[user]{{ .Content }}[/]" in template_for(Header(template=STRICT))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "",
+        GEMMA,
+        CHATML + "{% if tools %}{{ tools | tojson }}{% endif %}",
+        "{{ messages | length }}",
+        "{% for m in messages %}{{ loop.index }}:{{ m['content'] }}{% endfor %}",
+        "{% if %}",
+        "{{ raise_exception('no') }}",
+    ],
+)
+def test_what_is_not_plain_is_left_to_ollama(template: str) -> None:
+    assert template_for(Header(template=template, bos="<bos>")) == ""
+
+
+def test_braces_in_a_template_stay_text() -> None:
+    made = template_for(Header(template=CHATML.replace("<|im_end|>", "}}{{{{ '{{' }}{{ '")))
+    assert "{{{{" not in made
+
+
+def test_a_file_that_is_none_has_no_header(tmp_path: Path) -> None:
+    for number, content in enumerate((b"", b"GGUF", b"GGUF" + struct.pack("<IQQ", 3, 0, 9) + b"\xff" * 64)):
+        path = tmp_path / str(number)
+        path.write_bytes(content)
+        assert header_of(path) == Header()
+    assert header_of(tmp_path / "missing") == Header()
+
+
+def test_an_estimate_covers_what_a_real_server_says_it_takes() -> None:
+    import json  # noqa: PLC0415 (only here)
+
+    shown = json.loads(record("show")["body"])["model_info"]
+    (resident,) = json.loads(record("ps_loaded")["body"])["models"]
+    size = next(each for each in json.loads(record("tags")["body"])["models"] if each["name"] == "small:latest")
+    load = Load(weights_bytes=size["size"], context=resident["context_length"], slots=1)
+    assert peak_bytes(shown, load) > resident["size"]
+
+
+def test_an_estimate_knows_the_cache_by_its_formula() -> None:
+    info = {
+        "general.architecture": "x",
+        "x.block_count": 10,
+        "x.embedding_length": 1024,
+        "x.attention.head_count": 8,
+        "x.attention.head_count_kv": [2, 4],
+        "x.attention.key_length": 64,
+        "x.attention.value_length": 32,
+        "x.context_length": 4096,
+        "x.vocab_size": 1000,
+    }
+
+    def peak(context: int, slots: int) -> int:
+        return peak_bytes(info, Load(weights_bytes=0, context=context, slots=slots))
+
+    a_token = 10 * 4 * (64 + 32) * 2
+    masks = 512 * 2
+    assert peak(2048, 2) - peak(1024, 2) == (a_token + masks) * 1024 * 2
+    assert peak(1 << 20, 1) == peak(4096, 1)  # no more than the model was trained for
