@@ -28,7 +28,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.gateway import MESSAGES, Caller, Pairs, show
-from orchestrator.engines.openai import OpenAIEngine
+from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.workers.wire import Connection, Connections, Exchange
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from benchmarks.random_gguf import MEMORY_BOUND, TINY, Shape
 from benchmarks.worker import cached_model, complete, worker
-from orchestrator.engines.accelerators import NoAccelerators
-from orchestrator.engines.estimate import dry_run
-from orchestrator.engines.launching import Workplace
+from orchestrator.engines.children.launching import Workplace
+from orchestrator.engines.llama.estimate import dry_run
+from orchestrator.engines.memory.accelerators import NoAccelerators
+from orchestrator.engines.memory.weight import Weight, weigh
 from orchestrator.engines.sockets import RuntimeFolder
-from orchestrator.engines.weight import Weight, weigh
 from orchestrator.values.spec import ModelSpec, Source
 from orchestrator.workers.llama_cpp import C
 

@@ -37,7 +37,7 @@ from orchestrator.control.recovery import end_leftovers, first_state
 from orchestrator.control.store import Store
 from orchestrator.engines import kinds
 from orchestrator.engines.base import Premises
-from orchestrator.engines.memory import Meter
+from orchestrator.engines.memory.meter import Meter
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.gateway.admin import listen, serve_admin
 from orchestrator.gateway.app import Gateway, build

@@ -20,7 +20,7 @@ DEADLINE_S: Final = 20.0
 
 async def examine(place: Premises, state_folder: Path, engines: Mapping[str, Engine]) -> Json:
     """Return every finding as JSON, by the part of the machine or the engine that it is about."""
-    from orchestrator.engines.memory import machine_findings  # noqa: PLC0415
+    from orchestrator.engines.memory.meter import machine_findings  # noqa: PLC0415
 
     machine = [Finding(what="versions", ok=True, found=_versions())]
     machine += await asyncio.to_thread(

@@ -20,7 +20,7 @@ from orchestrator.decide.preview import preview
 from orchestrator.decide.serving import NO_ROOM_FIX
 from orchestrator.engines import kinds
 from orchestrator.engines.base import Engine, Premises
-from orchestrator.engines.memory import Meter
+from orchestrator.engines.memory.meter import Meter
 from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Catalog, Document, Reading, T
 from orchestrator.values.event import CatalogRead

@@ -44,10 +44,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDisk:
-    """What a source turned out to be. `resolved`: see Source. `size_bytes` 0 where nothing lies here."""
+    """What a source turned out to be. `resolved`: see Source. `size_bytes` 0 where nothing lies here.
+
+    `exclusive`: see Footprint; two models whose sources share it are never loaded together.
+    """
 
     resolved: str = ""
     size_bytes: int = 0
+    exclusive: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

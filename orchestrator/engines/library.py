@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from orchestrator.engines.base import OnDisk, Premises, Progress
-from orchestrator.engines.errand import Errand, run
+from orchestrator.engines.children.errand import Errand, run
 from orchestrator.engines.fetch.folders import (
     Digest,
     check_folder,

@@ -9,22 +9,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from orchestrator.engines import weighing
-from orchestrator.engines.accelerators import Accelerators, NvidiaDriver
 from orchestrator.engines.base import Finding, OnDisk, Progress
-from orchestrator.engines.launching import Workplace, redacted
+from orchestrator.engines.children.launching import Workplace, redacted
+from orchestrator.engines.children.processes import end_leftovers
+from orchestrator.engines.children.worker import Worker
 from orchestrator.engines.library import Library
-from orchestrator.engines.processes import end_leftovers
+from orchestrator.engines.memory import weighing
+from orchestrator.engines.memory.accelerators import Accelerators, NvidiaDriver
 from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.sockets import RuntimeFolder
-from orchestrator.engines.worker import Worker
 from orchestrator.errors import EngineError, EngineUnavailable, SourceCorrupt, SourceNotFound
 from orchestrator.values.fleet import Running
 from orchestrator.values.memory import RAM, Pools
 from orchestrator.values.spec import ModelSpec
 from orchestrator.workers.frames import FailureKind, LoadRefused
-from orchestrator.workers.mlx_folder import read_folder
-from orchestrator.workers.mlx_memory import peak_bytes
+from orchestrator.workers.mlx.folder import read_folder
+from orchestrator.workers.mlx.memory import peak_bytes
 
 WORKER: Final = (sys.executable, "-m", "orchestrator.workers.serve")
 PACKAGES: Final = ("mlx-lm", "mlx")

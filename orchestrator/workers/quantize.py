@@ -62,7 +62,7 @@ def _quantise(job: Mapping[str, Any], source: Path, draft: Path, reporter: Repor
     if job["runtime"] == "mlx":
         check_room(draft.parent, size_bytes)  # more than any of its types needs
         try:
-            from orchestrator.workers.mlx_quantize import quantize  # noqa: PLC0415 (only one of the two is installed)
+            from orchestrator.workers.mlx.quantize import quantize  # noqa: PLC0415 (only one of the two is installed)
         except ImportError as error:
             raise _missing("mlx-lm", error) from None
         quantize(source, draft, str(job["type"]))

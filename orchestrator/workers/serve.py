@@ -39,7 +39,7 @@ _SWITCH_S: Final = 0.0005
 # What a launch may ask for: the module that loads it, and the package that the module stands on.
 RUNTIMES: Final = {
     "llama-cpp": ("orchestrator.workers.engine", "llama-cpp-python"),
-    "mlx": ("orchestrator.workers.mlx_engine", "mlx-lm"),
+    "mlx": ("orchestrator.workers.mlx.engine", "mlx-lm"),
 }
 
 

@@ -15,7 +15,7 @@ from orchestrator.control.operations import Facts, Operations, RecentEvents
 from orchestrator.control.recovery import first_state
 from orchestrator.control.store import Store
 from orchestrator.engines import kinds
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.history.writer import HistoryWriter
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead

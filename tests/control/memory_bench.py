@@ -11,9 +11,9 @@ from orchestrator import clock
 from orchestrator.control.loop import Loop
 from orchestrator.control.queues import Place
 from orchestrator.control.store import Store
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.fake_meter import FakeMeter
-from orchestrator.engines.nature import Nature
+from orchestrator.engines.fakes.engine import FakeEngine
+from orchestrator.engines.fakes.meter import FakeMeter
+from orchestrator.engines.fakes.nature import Nature
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.fact import LifecycleFact

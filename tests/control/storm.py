@@ -17,9 +17,9 @@ from orchestrator import clock
 from orchestrator.control.loop import Loop
 from orchestrator.control.store import Store
 from orchestrator.decide.budget import obstacle
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.fake_meter import FakeMeter
-from orchestrator.engines.nature import Nature
+from orchestrator.engines.fakes.engine import FakeEngine
+from orchestrator.engines.fakes.meter import FakeMeter
+from orchestrator.engines.fakes.nature import Nature
 from orchestrator.errors import LoadFailed
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead

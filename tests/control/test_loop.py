@@ -13,7 +13,7 @@ import pytest
 from orchestrator import clock
 from orchestrator.control.loop import Loop
 from orchestrator.control.store import Store, peek
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import LoadFailed, SourceNotFound, StateError
 from orchestrator.values.catalog import Catalog, Reading
 from orchestrator.values.event import CatalogRead, ReloadAsked

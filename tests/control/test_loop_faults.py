@@ -10,7 +10,7 @@ import pytest
 from orchestrator import clock
 from orchestrator.control.loop import OBSERVE_DEADLINE_S, Loop
 from orchestrator.control.store import FILE, Store, peek
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError, StateError
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import clock
 from orchestrator.control.loop import MEMORY_EVERY_S, MEMORY_WAITED_FOR_S
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.memory import RAM
 from orchestrator.values.spec import LoadWhen, ModelState

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.control.operations import RECENT_EVENTS, RecentEvents, readiness, unknown
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import LoadFailed, ModelUnknown, SourceNotFound, StateError
 from orchestrator.values.fact import LifecycleFact, Severity
 from orchestrator.values.routing import RoutingTable

@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator import clock
 from orchestrator.control.perform import Performer
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.nature import Verb
+from orchestrator.engines.fakes.engine import FakeEngine
+from orchestrator.engines.fakes.nature import Verb
 from orchestrator.errors import (
     DiskFull,
     EngineError,

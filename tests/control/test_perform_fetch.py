@@ -11,8 +11,8 @@ import pytest
 from orchestrator import clock
 from orchestrator.control.perform import Performer
 from orchestrator.engines.base import OnDisk, Progress
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.nature import Nature
+from orchestrator.engines.fakes.engine import FakeEngine
+from orchestrator.engines.fakes.nature import Nature
 from orchestrator.errors import EngineError, EngineUnavailable, SourceUnreachable
 from orchestrator.values.action import CallOff, Fetch, Remove
 from orchestrator.values.event import Event, Fetched, FetchFailed, Removed, RemoveFailed

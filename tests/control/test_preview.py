@@ -14,7 +14,7 @@ from orchestrator.control.store import Store
 from orchestrator.decide.fold import fold
 from orchestrator.engines import kinds
 from orchestrator.engines.base import Engine
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Reading
 from orchestrator.values.event import CatalogRead

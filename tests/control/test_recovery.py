@@ -12,7 +12,7 @@ from orchestrator.config.accepted import StoredDocument
 from orchestrator.control.recovery import end_leftovers, first_state
 from orchestrator.control.store import Leftover, Recovered, Store
 from orchestrator.control.stored_spec import StoredSpec, spec_from_json, spec_to_json
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.catalog import Kind
 from orchestrator.values.condition import ConditionType, Truth

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.base import OnDisk, Progress
-from orchestrator.engines.fake import FakeEngine
+from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.engines.sources import SourceChecks
 from orchestrator.values.spec import ModelSpec
 from tests.control.desk import WITHIN_S, Desk, desk

@@ -110,7 +110,10 @@ def test_when_a_model_is_loaded_is_live() -> None:
     ],
 )
 def test_a_change_of_what_is_not_shown_is_told_without_it(
-    field: str, old: Any, new: Any, shown: str  # noqa: ANN401 (any field)
+    field: str,
+    old: Any,
+    new: Any,
+    shown: str,  # noqa: ANN401 (any field)
 ) -> None:
     before, after = model(spec(**{field: old})), model(spec(**{field: new}))
     (change,) = [c for c in changes(of(before), of(after)) if c.field != "health"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from orchestrator.engines.openai import OpenAIEngine
+from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.values.spec import ModelSpec, Source
 from tests.builders import spec
 from tests.engines.openai_servers import STREAM, Asked, Script, Scripted, models, scripted

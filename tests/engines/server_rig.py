@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 
 from orchestrator.engines.base import Premises
-from orchestrator.engines.server import ServerEngine
+from orchestrator.engines.server.engine import ServerEngine
 from orchestrator.values.fleet import Running
 from orchestrator.values.settings import Settings
 from orchestrator.values.spec import ModelSpec, Source

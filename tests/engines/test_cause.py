@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from orchestrator.engines.cause import cause_of_end
+from orchestrator.engines.children.cause import cause_of_end
 from orchestrator.workers.frames import EXIT_BROKEN, EXIT_ORPHANED
 
 CASES = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.cgroups import levels
-from orchestrator.engines.gauge import Level
+from orchestrator.engines.memory.cgroups import levels
+from orchestrator.engines.memory.gauge import Level
 
 GIB = 1 << 30
 NO_LIMIT = "9223372036854771712"  # as version 1 says it

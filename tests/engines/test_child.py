@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.child import Child, Command
-from orchestrator.engines.logtail import LogTail
+from orchestrator.engines.children.child import Child, Command
+from orchestrator.engines.children.logtail import LogTail
 from tests.engines.real_time import REAL_TIME, until
 
 pytestmark = REAL_TIME

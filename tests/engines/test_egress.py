@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from orchestrator.engines.egress import Egress, EgressRefused, is_local, refusal_of
-from orchestrator.engines.openai import OpenAIEngine
+from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.errors import EngineError, NotAllowed
 from orchestrator.values.spec import is_near
 from tests.egress_watch import Seen, watching

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.environment import worker_environment
+from orchestrator.engines.children.environment import worker_environment
 
 TMP = Path("/run/tmp")
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from orchestrator.engines.base import Progress
-from orchestrator.engines.errand import Errand, run
+from orchestrator.engines.children.errand import Errand, run
 from orchestrator.errors import (
     DiskFull,
     EngineError,

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.estimate import dry_run
-from orchestrator.engines.launching import Workplace
+from orchestrator.engines.children.launching import Workplace
+from orchestrator.engines.llama.estimate import dry_run
 from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.errors import EngineError, LoadFailed, SourceCorrupt
 from orchestrator.values.spec import Source

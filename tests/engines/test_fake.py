@@ -7,8 +7,8 @@ import pytest
 from looptime import LoopTimeProxy
 
 from orchestrator.engines.base import OnDisk
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.nature import Nature, Verb
+from orchestrator.engines.fakes.engine import FakeEngine
+from orchestrator.engines.fakes.nature import Nature, Verb
 from orchestrator.errors import (
     EngineError,
     EngineUnavailable,

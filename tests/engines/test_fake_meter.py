@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from orchestrator.engines.fake import FakeEngine
-from orchestrator.engines.fake_meter import FakeMeter
-from orchestrator.engines.nature import Nature
+from orchestrator.engines.fakes.engine import FakeEngine
+from orchestrator.engines.fakes.meter import FakeMeter
+from orchestrator.engines.fakes.nature import Nature
 from orchestrator.values.memory import Pool
 from tests.builders import NOW, spec
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines.gauge import Level, metal_limit, outside_of, ram_pool, set_aside_pages
+from orchestrator.engines.memory.gauge import Level, metal_limit, outside_of, ram_pool, set_aside_pages
 from orchestrator.values.memory import Pool
 
 GIB = 1 << 30

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.llama_build import Build, check, installed
+from orchestrator.engines.llama.build import Build, check, installed
 from orchestrator.errors import EngineUnavailable
 from tests.builders import spec
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from benchmarks.worker import complete
-from orchestrator.engines.llama_cpp import LlamaCppEngine
-from orchestrator.engines.weight import weight_of
+from orchestrator.engines.llama.engine import LlamaCppEngine
+from orchestrator.engines.memory.weight import weight_of
 from orchestrator.errors import ReplicaDied
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec, Source

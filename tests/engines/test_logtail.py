@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines.logtail import KEPT_LINES, LINE_BYTES, LogTail
+from orchestrator.engines.children.logtail import KEPT_LINES, LINE_BYTES, LogTail
 
 
 def tail_of(data: bytes) -> LogTail:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.accelerators import Gpu, NoAccelerators
 from orchestrator.engines.base import Finding
-from orchestrator.engines.machine import machine_findings
+from orchestrator.engines.memory.accelerators import Gpu, NoAccelerators
+from orchestrator.engines.memory.machine import machine_findings
 from orchestrator.values.settings import Settings
 from tests.engines.test_cgroups import GIB, new, version_2, write
 

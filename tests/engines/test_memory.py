@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from orchestrator.engines.accelerators import Gpu, NoAccelerators, NvidiaDriver, taken_by
-from orchestrator.engines.memory import Meter
+from orchestrator.engines.memory.accelerators import Gpu, NoAccelerators, NvidiaDriver, taken_by
+from orchestrator.engines.memory.meter import Meter
 from orchestrator.values.memory import RAM, Pool
 from orchestrator.values.settings import Settings
 from tests.engines.real_time import REAL_TIME, SOON_S

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.engines.openai import OpenAIEngine
+from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec, Source
 from tests.builders import spec

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.engines.openai import OpenAIEngine
+from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.errors import (
     EngineError,
     EngineUnavailable,

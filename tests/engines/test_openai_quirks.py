@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.engines.openai_quirks import Quirks
-from orchestrator.engines.openai_refusals import Said
+from orchestrator.engines.openai.quirks import Quirks
+from orchestrator.engines.openai.refusals import Said
 
 DEFAULTS = {"temperature": 0.7, "top_k": 40, "repeat_penalty": 1.1, "max_tokens": 2048}
 USAGE = {"include_usage": True}

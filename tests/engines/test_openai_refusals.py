@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from orchestrator import clock
-from orchestrator.engines.openai_refusals import MOST_MESSAGE, as_refusal, read
+from orchestrator.engines.openai.refusals import MOST_MESSAGE, as_refusal, read
 
 PLACE = "box:8000"
 

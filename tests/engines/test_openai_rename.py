@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines.openai_rename import Renaming
+from orchestrator.engines.openai.rename import Renaming
 
 OPENAI = '{"id":"c-1","object":"chat.completion.chunk","created":1,"model":"gpt-x","choices":[{"delta":%s}]}'
 LLAMA = '{"choices":[{"index":0,"delta":%s}],"created":1,"id":"c-1","model":"gpt-x","object":"chunk"}'

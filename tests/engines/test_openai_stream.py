@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines.openai_rename import Renaming
-from orchestrator.engines.openai_stream import MOST_EVENT_BYTES, Malformed, Stream
+from orchestrator.engines.openai.rename import Renaming
+from orchestrator.engines.openai.stream import MOST_EVENT_BYTES, Malformed, Stream
 
 TEXTS = [
     "Hi",

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.llama_cpp import LlamaCppEngine
-from orchestrator.engines.processes import started_at
+from orchestrator.engines.children.processes import started_at
+from orchestrator.engines.llama.engine import LlamaCppEngine
 from orchestrator.values.fleet import Running
 from tests.engines.libraries import library
 from tests.engines.real_time import REAL_TIME, until
@@ -23,7 +23,7 @@ DAEMON = """
 import asyncio, sys
 from pathlib import Path
 import uvloop
-from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.engines.llama.engine import LlamaCppEngine
 from tests.builders import spec
 from tests.engines.libraries import library
 

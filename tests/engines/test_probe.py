@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.probe import Probe
+from orchestrator.engines.children.probe import Probe
 from tests.engines.real_time import REAL_TIME, SOON_S
 
 pytestmark = REAL_TIME

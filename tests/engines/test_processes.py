@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.processes import end_leftovers, offer_to_oom_killer, started_at
-from orchestrator.engines.weight import weight_of
+from orchestrator.engines.children.processes import end_leftovers, offer_to_oom_killer, started_at
+from orchestrator.engines.memory.weight import weight_of
 from orchestrator.values.fleet import Running
 from tests.engines.real_time import REAL_TIME, until
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.accelerators import Gpu
-from orchestrator.engines.logtail import LogTail
-from orchestrator.engines.server_cause import address_was_in_use, cause_of, last_lines
-from orchestrator.engines.server_command import (
+from orchestrator.engines.children.logtail import LogTail
+from orchestrator.engines.memory.accelerators import Gpu
+from orchestrator.engines.server.cause import address_was_in_use, cause_of, last_lines
+from orchestrator.engines.server.command import (
     PORT,
     SOCKET,
     Home,
@@ -21,10 +21,10 @@ from orchestrator.engines.server_command import (
     uses,
     version_of,
 )
-from orchestrator.engines.server_names import Entry, names_for
-from orchestrator.engines.server_place import Place
-from orchestrator.engines.server_ports import Ports
-from orchestrator.engines.server_tree import weight_of_tree
+from orchestrator.engines.server.names import Entry, names_for
+from orchestrator.engines.server.place import Place
+from orchestrator.engines.server.ports import Ports
+from orchestrator.engines.server.tree import weight_of_tree
 from orchestrator.errors import EngineUnavailable, NotAllowed
 from orchestrator.values.spec import Source
 from tests.engines.server_rig import served

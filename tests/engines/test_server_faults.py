@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.engines import server_ports
-from orchestrator.engines.server import ServerEngine
+from orchestrator.engines.server import ports as server_ports
+from orchestrator.engines.server.engine import ServerEngine
 from orchestrator.errors import (
     EngineError,
     EngineUnavailable,

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.processes import started_at
+from orchestrator.engines.children.processes import started_at
 from orchestrator.values.fleet import Running
 from tests.engines.real_time import REAL_TIME, until
 from tests.engines.server_rig import engine, is_gone

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.accelerators import Gpu, NoAccelerators
-from orchestrator.engines.weight import Weight, anonymous, own, shares, weigh, weight_of
+from orchestrator.engines.memory.accelerators import Gpu, NoAccelerators
+from orchestrator.engines.memory.weight import Weight, anonymous, own, shares, weigh, weight_of
 
 MIB = 1 << 20
 ROLLUP = """\

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.engines.llama.engine import LlamaCppEngine
 from orchestrator.engines.sockets import remove
 from orchestrator.errors import EngineError, LoadFailed, LoadTimedOut, SourceCorrupt, SourceNotFound
 from orchestrator.values.fleet import Running

@@ -18,11 +18,11 @@ from mlx.utils import tree_flatten, tree_map
 
 from benchmarks.random_mlx import TOKENIZER
 from orchestrator import demo
-from orchestrator.workers.mlx_batch import MlxBatch
-from orchestrator.workers.mlx_memory import kv_bytes
-from orchestrator.workers.mlx_model import MlxModel
-from orchestrator.workers.mlx_runtime import UTILS
-from orchestrator.workers.mlx_sampling import Choice, MlxSampler
+from orchestrator.workers.mlx.batch import MlxBatch
+from orchestrator.workers.mlx.memory import kv_bytes
+from orchestrator.workers.mlx.model import MlxModel
+from orchestrator.workers.mlx.runtime import UTILS
+from orchestrator.workers.mlx.sampling import Choice, MlxSampler
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.work import Generation, Progress, Work

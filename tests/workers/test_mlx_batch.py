@@ -14,9 +14,9 @@ pytest.importorskip("mlx.core", reason="mlx is not made for this machine")
 from orchestrator import demo
 from orchestrator.workers.frames import FailureKind, LoadRefused
 from orchestrator.workers.inbox import QueueFull
-from orchestrator.workers.mlx_batch import FAILURES_ALLOWED, MlxBatch
-from orchestrator.workers.mlx_model import MlxModel
-from orchestrator.workers.mlx_sampling import Choice, MlxSampler
+from orchestrator.workers.mlx.batch import FAILURES_ALLOWED, MlxBatch
+from orchestrator.workers.mlx.model import MlxModel
+from orchestrator.workers.mlx.sampling import Choice, MlxSampler
 from orchestrator.workers.params import SamplingParams
 from orchestrator.workers.stops import TextFlow
 from orchestrator.workers.work import Generation, Progress, Work

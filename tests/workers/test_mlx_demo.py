@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator import demo
-from orchestrator.workers.mlx_folder import MlxFolder, read_folder
+from orchestrator.workers.mlx.folder import MlxFolder, read_folder
 
 DEMO = Path(demo.__file__).parent
 NAMES = {

@@ -12,9 +12,9 @@ from benchmarks.random_gguf import Shape
 from benchmarks.random_mlx import write
 from orchestrator import demo
 from orchestrator.workers.frames import FailureKind, LoadRefused
-from orchestrator.workers.mlx_folder import read_folder
-from orchestrator.workers.mlx_memory import MIB, kv_bytes, peak_bytes, slot_bytes
-from orchestrator.workers.mlx_pieces import pieces_of
+from orchestrator.workers.mlx.folder import read_folder
+from orchestrator.workers.mlx.memory import MIB, kv_bytes, peak_bytes, slot_bytes
+from orchestrator.workers.mlx.pieces import pieces_of
 
 DEMO = Path(demo.__file__).parent
 

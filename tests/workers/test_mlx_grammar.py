@@ -12,8 +12,8 @@ import mlx.core as mx
 
 from orchestrator import demo
 from orchestrator.workers.llama_cpp import C
-from orchestrator.workers.mlx_grammar import FormSampler, MlxLexicon
-from orchestrator.workers.mlx_model import MlxModel
+from orchestrator.workers.mlx.grammar import FormSampler, MlxLexicon
+from orchestrator.workers.mlx.model import MlxModel
 from orchestrator.workers.params import GrammarRefused, SamplingParams
 
 WORDS: Mapping[int, bytes | None] = {

@@ -9,11 +9,11 @@ pytest.importorskip("mlx.core", reason="mlx is not made for this machine")
 
 from orchestrator import demo
 from orchestrator.workers.errand import Trouble, TroubleKind
-from orchestrator.workers.mlx_folder import read_folder
-from orchestrator.workers.mlx_model import MlxModel
-from orchestrator.workers.mlx_quantize import quantize
-from orchestrator.workers.mlx_runtime import GENERATE
-from orchestrator.workers.mlx_types import RECIPES
+from orchestrator.workers.mlx.folder import read_folder
+from orchestrator.workers.mlx.model import MlxModel
+from orchestrator.workers.mlx.quantize import quantize
+from orchestrator.workers.mlx.runtime import GENERATE
+from orchestrator.workers.mlx.types import RECIPES
 
 DEMO = Path(demo.__file__).parent
 SMALL = DEMO / "small-mlx"

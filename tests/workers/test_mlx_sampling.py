@@ -11,7 +11,7 @@ pytest.importorskip("mlx.core", reason="mlx is not made for this machine")
 
 import mlx.core as mx
 
-from orchestrator.workers.mlx_sampling import MlxSampler, greedy
+from orchestrator.workers.mlx.sampling import MlxSampler, greedy
 from orchestrator.workers.params import SamplingParams
 
 CHANCES = (0.5, 0.25, 0.15, 0.07, 0.03)

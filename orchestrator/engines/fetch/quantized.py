@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.engines.base import Premises, Progress
-from orchestrator.engines.errand import Errand, run
+from orchestrator.engines.children.errand import Errand, run
 from orchestrator.errors import EngineUnavailable, SourceNotFound
 from orchestrator.values.spec import ModelSpec
 from orchestrator.workers.fetch.products import Products

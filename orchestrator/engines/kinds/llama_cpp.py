@@ -5,7 +5,7 @@ from typing import Final
 
 from orchestrator.engines.base import Engine, Premises
 from orchestrator.engines.library import Library
-from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.engines.llama.engine import LlamaCppEngine
 from orchestrator.values.engine import EngineTraits
 from orchestrator.workers.quantize_types import QUANTIZE
 

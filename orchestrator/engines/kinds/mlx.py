@@ -7,7 +7,7 @@ from orchestrator.engines.base import Engine, Premises
 from orchestrator.engines.library import Library
 from orchestrator.engines.mlx import MlxEngine
 from orchestrator.values.engine import EngineTraits
-from orchestrator.workers.mlx_types import RECIPES
+from orchestrator.workers.mlx.types import RECIPES
 
 TRAITS: Final = EngineTraits(
     name="mlx",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from orchestrator.engines.base import Engine, Premises
-from orchestrator.engines.openai import OpenAIEngine
+from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.values.engine import EngineTraits
 
 TRAITS: Final = EngineTraits(

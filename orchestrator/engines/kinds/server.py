@@ -18,6 +18,6 @@ TRAITS: Final = EngineTraits(
 
 def build(premises: Premises) -> Engine:
     """Return the engine; its module is imported only here: checking a file takes no HTTP client."""
-    from orchestrator.engines.server import ServerEngine  # noqa: PLC0415 (see above)
+    from orchestrator.engines.server.engine import ServerEngine  # noqa: PLC0415 (see above)
 
     return ServerEngine(replace(premises, runtime=premises.runtime / "s"))

@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from orchestrator.engines.memory.accelerators import Accelerators, NvidiaDriver
 from orchestrator.engines.base import Finding, OnDisk, Premises, Progress
 from orchestrator.engines.crew import Crew
 from orchestrator.engines.egress import Egress
+from orchestrator.engines.memory.accelerators import Accelerators, NvidiaDriver
 from orchestrator.engines.ollama.diagnosis import findings_of
 from orchestrator.engines.ollama.names import parse
 from orchestrator.engines.ollama.pins import Noted, Pins

@@ -14,8 +14,8 @@ from typing import Final
 
 import psutil
 
-from orchestrator.engines.memory.accelerators import Gpu
 from orchestrator.engines.children.processes import SAME_START_S
+from orchestrator.engines.memory.accelerators import Gpu
 from orchestrator.engines.memory.weight import Weight, weight_of
 
 _RUNNERS: Final = ("llama-server", "ollama")

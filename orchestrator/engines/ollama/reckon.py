@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.engines.memory.accelerators import Accelerators, Gpu
+from orchestrator.engines.memory.weight import Weight
 from orchestrator.engines.ollama.local import runner_of, slots_of
 from orchestrator.engines.ollama.place import port_of
 from orchestrator.engines.ollama.server import Server, Shown
 from orchestrator.engines.ollama.site import Site
 from orchestrator.engines.ollama.weights import DRIVER_BYTES, RUNNER_BYTES, Load, peak_bytes
-from orchestrator.engines.memory.weight import Weight
 from orchestrator.values.memory import RAM, Pools
 from orchestrator.values.spec import ModelSpec
 

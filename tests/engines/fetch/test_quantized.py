@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-from orchestrator.engines.llama_cpp import LlamaCppEngine
+from orchestrator.engines.llama.engine import LlamaCppEngine
 from orchestrator.errors import EngineError, SourceNotFound
 from orchestrator.values.settings import Settings
 from tests.builders import source, spec

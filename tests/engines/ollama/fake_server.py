@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from orchestrator.engines.ollama.names import parse
 from tests.engines.ollama.fake_state import (
     Manifest,
     Missing,
@@ -20,7 +21,6 @@ from tests.engines.ollama.fake_state import (
     parameters_text,
 )
 from tests.engines.ollama.replay import listening
-from orchestrator.engines.ollama.names import parse
 
 NDJSON = "application/x-ndjson"
 AT = "2026-11-20T12:00:00.123456789Z"
@@ -79,7 +79,9 @@ class FakeOllama:
             case "/api/version":
                 return web.json_response({"version": self.state.version})
             case "/api/tags":
-                return web.json_response({"models": [self._tag(*each) for each in self.state.manifests.values()]})
+                return web.json_response(
+                    {"models": [self._tag(*each) for each in self.state.manifests.values()]}
+                )
             case "/api/ps":
                 return web.json_response({"models": [_ps(each) for each in self.state.resident()]})
             case "/api/show":
@@ -186,7 +188,11 @@ class FakeOllama:
             for part in (0, 1, 2):
                 done = {"completed": found.size * part // 2} if part else {}
                 lines.append(layer | {"total": found.size} | done)
-            lines += [{"status": "verifying sha256 digest"}, {"status": "writing manifest"}, {"status": "success"}]
+            lines += [
+                {"status": "verifying sha256 digest"},
+                {"status": "writing manifest"},
+                {"status": "success"},
+            ]
         answer = await _lines(request, lines, pause_s=self.pull_pause_s)
         if found is not None and lines[-1] == {"status": "success"}:
             self.state.put(body["model"], found)
@@ -265,7 +271,12 @@ class FakeOllama:
         await self.state.runner(name, shift=True, left=lambda: _left(request))
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         vectors = [[0.5, -0.25, float(len(text))][: body.get("dimensions", 3)] for text in texts]
-        found = {"model": name, "embeddings": vectors, "total_duration": 5_000_000, "load_duration": 1_000_000}
+        found = {
+            "model": name,
+            "embeddings": vectors,
+            "total_duration": 5_000_000,
+            "load_duration": 1_000_000,
+        }
         return web.json_response(found | {"prompt_eval_count": 5 * len(texts)})
 
 

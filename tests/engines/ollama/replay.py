@@ -54,7 +54,6 @@ class Replay:
         self.unexpected.append(f"{request.method} {request.path} {raw[:300]!r}")
         return web.json_response({"error": "nobody has recorded this"}, status=418)
 
-
     def _matches(self, wanted: dict[str, Any], request: web.Request, body: Any) -> bool:  # noqa: ANN401 (JSON)
         if wanted["method"] != request.method:
             return False

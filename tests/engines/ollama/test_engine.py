@@ -79,7 +79,9 @@ async def test_a_model_that_makes_vectors_is_loaded_by_making_one(
     assert status == 200
     assert isinstance(answer, dict)
     assert [each["embedding"] for each in answer["data"]] == [[0.5, -0.25], [0.5, -0.25]]
-    status, answer = await ask(running, "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
+    status, answer = await ask(
+        running, "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}
+    )
     assert status == 400
     assert fake.state.loads == 1
 
@@ -111,7 +113,9 @@ async def test_one_of_two_servers_is_enough_and_the_other_is_taken_up_again(
     async with pretending() as other:
         other.state.put(TAG, WEIGHTS)
         other.state.load_s = 0.02
-        running = await engine.ensure_loaded("r1", on(fake.url, source=tag(TAG), endpoints=(fake.url, other.url)))
+        running = await engine.ensure_loaded(
+            "r1", on(fake.url, source=tag(TAG), endpoints=(fake.url, other.url))
+        )
         assert fake.runners() == other.runners() == 1
         other.state.runners.clear()
         await until(lambda: other.runners() == 1)
@@ -130,7 +134,9 @@ async def test_a_server_that_is_away_at_first_joins_later(
     monkeypatch.setattr("orchestrator.engines.ollama.replica.RETRY_S", 0.1)
     async with pretending() as other:
         other.state.load_s = 0.02
-        running = await engine.ensure_loaded("r1", on(fake.url, source=tag(TAG), endpoints=(other.url, fake.url)))
+        running = await engine.ensure_loaded(
+            "r1", on(fake.url, source=tag(TAG), endpoints=(other.url, fake.url))
+        )
         assert other.runners() == 0
         assert await chat(running)
         other.state.put(TAG, WEIGHTS)
@@ -151,7 +157,9 @@ async def test_weights_that_another_model_has_loaded_are_refused(
     await engine.ensure_loaded("r2", long)
 
 
-async def test_two_replicas_of_one_revision_live_on_one_runner(fake: FakeOllama, engine: OllamaEngine) -> None:
+async def test_two_replicas_of_one_revision_live_on_one_runner(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
     spec = on(fake.url, source=tag(TAG))
     await engine.ensure_loaded("r1", spec)
     second = await engine.ensure_loaded("r2", replace(spec, parallel=1))
@@ -181,7 +189,9 @@ async def test_memory_is_this_machine_s_only(fake: FakeOllama, engine: OllamaEng
     assert estimated[RAM] > seen.memory_bytes
 
 
-async def test_an_estimate_grows_with_the_context_and_the_places(fake: FakeOllama, engine: OllamaEngine) -> None:
+async def test_an_estimate_grows_with_the_context_and_the_places(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
     spec = on(fake.url, source=tag(TAG))
     small = (await engine.estimate(spec))[RAM]
     more = (await engine.estimate(replace(spec, context=512, parallel=8)))[RAM]
@@ -210,7 +220,11 @@ async def test_a_runner_that_answers_for_ever_is_let_go_of_when_we_hang_up(
     fake.fault = "silent"
     async with asyncio.TaskGroup() as tasks:
         hanging = tasks.create_task(
-            ask(running, "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "stream": True})
+            ask(
+                running,
+                "/v1/chat/completions",
+                {"messages": [{"role": "user", "content": "x"}], "stream": True},
+            )
         )
         await until(lambda: any(each.busy for each in fake.state.resident()))
         await engine.ensure_unloaded("r1")
@@ -262,7 +276,9 @@ async def test_a_busy_server_is_a_failure_that_passes(fake: FakeOllama, engine: 
     await engine.ensure_loaded("r1", on(fake.url, source=tag(TAG)))
 
 
-async def test_a_tag_that_is_not_there_any_more_cannot_be_loaded(fake: FakeOllama, engine: OllamaEngine) -> None:
+async def test_a_tag_that_is_not_there_any_more_cannot_be_loaded(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
     with pytest.raises(SourceNotFound):
         await engine.ensure_loaded("r1", on(fake.url, source=tag("nosuch")))
     with pytest.raises(SourceNotFound):
@@ -272,7 +288,11 @@ async def test_a_tag_that_is_not_there_any_more_cannot_be_loaded(fake: FakeOllam
 async def test_an_old_server_is_a_condition(fake: FakeOllama, engine: OllamaEngine) -> None:
     fake.state.version = "0.9.0"
     spec = on(fake.url, source=tag(TAG))
-    for verb in (engine.version(spec), engine.ensure_fetched(spec, Arrivals()), engine.ensure_loaded("r1", spec)):
+    for verb in (
+        engine.version(spec),
+        engine.ensure_fetched(spec, Arrivals()),
+        engine.ensure_loaded("r1", spec),
+    ):
         with pytest.raises(EngineUnavailable, match="too old") as caught:
             await verb
         assert caught.value.where == "fast"
@@ -291,7 +311,11 @@ async def test_a_server_that_refuses_our_host_header_says_what_to_do(engine: Oll
 
 async def test_a_server_on_the_internet_is_never_connected_to(engine: OllamaEngine) -> None:
     spec = on("https://ollama.example.com", source=tag(TAG))
-    for verb in (engine.version(spec), engine.ensure_fetched(spec, Arrivals()), engine.ensure_loaded("r1", spec)):
+    for verb in (
+        engine.version(spec),
+        engine.ensure_fetched(spec, Arrivals()),
+        engine.ensure_loaded("r1", spec),
+    ):
         with pytest.raises(NotAllowed, match=r"ollama\.example\.com"):
             await verb
 

@@ -1,5 +1,6 @@
 """The pretended server does what the real one was recorded to do: for every request here, the same but for values."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import pytest
 from tests.engines.ollama.fake_server import FakeOllama, pretending
 from tests.engines.ollama.fake_state import Manifest
 from tests.engines.ollama.replay import record
-from tests.engines.real_time import REAL_TIME
+from tests.engines.real_time import REAL_TIME, until
 
 pytestmark = REAL_TIME
 
@@ -125,11 +126,24 @@ def _masked(value: Any, name: str = "") -> Any:  # noqa: ANN401 (JSON)
 async def test_a_model_that_loads_is_not_listed_and_an_unload_then_is_lost() -> None:
     """As ps_while_loading and unload_while_loading were recorded."""
     assert json.loads(record("ps_while_loading")["body"]) == {"models": []}
-    async with pretending() as fake, aiohttp.ClientSession() as session:
+    assert json.loads(record("unload_while_loading")["body"])["done_reason"] == "unload"
+    async with pretending() as fake, aiohttp.ClientSession(fake.url) as session:
         fake.state.put("small", SMALL)
-        load = session.post(f"{fake.url}/api/generate", json={"model": "small"})
-        async with load as answer:
-            assert (await answer.json())["done_reason"] == "load"
-        async with session.post(f"{fake.url}/api/generate", json={"model": "small", "keep_alive": 0}) as answer:
-            assert (await answer.json())["done_reason"] == "unload"
-        assert fake.runners() == 0
+
+        async def post(**body: Any) -> str:  # noqa: ANN401 (JSON)
+            async with session.post("/api/generate", json={"model": "small"} | body) as answer:
+                return str((await answer.json())["done_reason"])
+
+        async def listed() -> int:
+            async with session.get("/api/ps") as answer:
+                return len((await answer.json())["models"])
+
+        async with asyncio.TaskGroup() as tasks:
+            load = tasks.create_task(post())
+            await until(lambda: fake.runners() == 1)
+            assert await listed() == 0
+            assert await post(keep_alive=0) == "unload"
+        assert load.result() == "load"
+        assert await listed() == 1
+        assert await post(keep_alive=0) == "unload"
+        assert await listed() == 0

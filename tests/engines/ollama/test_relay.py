@@ -160,7 +160,9 @@ async def test_vectors_that_are_not_all_there_are_a_failure(runtime: Path) -> No
         assert "not all there" in error_of(answer)
 
 
-@pytest.mark.parametrize("name", ["kill_runner_mid_stream", "kill_runner_term_mid_stream", "repeat_abort_stream"])
+@pytest.mark.parametrize(
+    "name", ["kill_runner_mid_stream", "kill_runner_term_mid_stream", "repeat_abort_stream"]
+)
 async def test_a_stream_that_breaks_off_ends_with_an_error_and_without_done(runtime: Path, name: str) -> None:
     async with replaying(name) as replay, before(runtime, replay.url) as front:
         _, events = await ask(front.running, CHAT, asked(name) | {"stream": True})
@@ -178,7 +180,9 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_without_done(runt
 async def test_a_server_that_hangs_up_in_the_middle_is_an_error_too(runtime: Path) -> None:
     async with replaying("server_term_mid_stream") as replay, before(runtime, replay.url) as front:
         replay.answers_to_anything = True
-        _, events = await ask(front.running, CHAT, {"messages": [{"role": "user", "content": "x"}], "stream": True})
+        _, events = await ask(
+            front.running, CHAT, {"messages": [{"role": "user", "content": "x"}], "stream": True}
+        )
         assert isinstance(events, list)
         assert "error" in events[-1]
         assert "does not answer" in events[-1]["error"]["message"]
@@ -194,7 +198,9 @@ async def test_a_server_that_hangs_up_in_the_middle_is_an_error_too(runtime: Pat
         ("chat_missing_model", 503, "model_not_loaded"),
     ],
 )
-async def test_a_recorded_refusal_is_in_openai_s_form(runtime: Path, name: str, status: int, code: str) -> None:
+async def test_a_recorded_refusal_is_in_openai_s_form(
+    runtime: Path, name: str, status: int, code: str
+) -> None:
     async with replaying(name) as replay, before(runtime, replay.url) as front:
         got, answer = await ask(front.running, CHAT, asked(name))
         assert isinstance(answer, dict)
@@ -297,7 +303,9 @@ async def test_requests_are_spread_over_the_servers(runtime: Path, fake: FakeOll
         assert (len(fake.asked), len(other.asked)) == (2, 2)
 
 
-async def test_no_more_than_parallel_requests_are_at_a_server_at_once(runtime: Path, fake: FakeOllama) -> None:
+async def test_no_more_than_parallel_requests_are_at_a_server_at_once(
+    runtime: Path, fake: FakeOllama
+) -> None:
     fake.pause_s = 0.05
     async with before(runtime, fake.url, parallel=2) as front:
         most = 0

@@ -43,8 +43,12 @@ def test_a_chat_says_what_is_ours_to_say() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["keep_alive", "num_ctx", "options", "truncate", "shift", "template", "raw", "context"]),
-        st.one_of(st.integers(), st.text(), st.dictionaries(st.sampled_from(["num_ctx", "num_gpu"]), st.integers())),
+        st.sampled_from(
+            ["keep_alive", "num_ctx", "options", "truncate", "shift", "template", "raw", "context"]
+        ),
+        st.one_of(
+            st.integers(), st.text(), st.dictionaries(st.sampled_from(["num_ctx", "num_gpu"]), st.integers())
+        ),
     )
 )
 def test_a_client_can_neither_unload_nor_reload(extra: dict[str, Any]) -> None:
@@ -123,7 +127,12 @@ def test_an_image_goes_along_and_nothing_is_fetched_for_it() -> None:
     part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
     said = [{"role": "user", "content": [{"type": "text", "text": "What?"}, part]}]
     assert chat(messages=said)["messages"] == [{"role": "user", "content": "What?", "images": [PIXEL]}]
-    for url in ("https://example.com/cat.png", "file:///etc/passwd", "data:image/png,raw", f"data:;base64,{'!'}"):
+    for url in (
+        "https://example.com/cat.png",
+        "file:///etc/passwd",
+        "data:image/png,raw",
+        f"data:;base64,{'!'}",
+    ):
         said = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
         assert refused(CHAT, messages=said).param == "messages[0].content[0]"
 
@@ -141,7 +150,9 @@ def test_tools() -> None:
 def test_the_form_of_the_answer() -> None:
     schema = {"type": "object"}
     assert chat(response_format={"type": "json_object"})["format"] == "json"
-    assert chat(response_format={"type": "json_schema", "json_schema": {"schema": schema}})["format"] == schema
+    assert (
+        chat(response_format={"type": "json_schema", "json_schema": {"schema": schema}})["format"] == schema
+    )
     assert "format" not in chat(response_format={"type": "text"})
     assert refused(CHAT, messages=HI, response_format={"type": "xml"}).param == "response_format"
     assert refused(CHAT, messages=HI, response_format={"type": "json_schema"}).param is not None
@@ -222,7 +233,13 @@ def test_embeddings() -> None:
     assert made.as_base64
     assert made.body == {"input": ["hello"], "dimensions": 4, "truncate": False, "keep_alive": -1}
     assert wanted(EMBED, input=["a", "b"]).body["input"] == ["a", "b"]
-    for body in ({}, {"input": ""}, {"input": [""]}, {"input": [1]}, {"input": "a", "encoding_format": "hex"}):
+    for body in (
+        {},
+        {"input": ""},
+        {"input": [""]},
+        {"input": [1]},
+        {"input": "a", "encoding_format": "hex"},
+    ):
         assert refused(EMBED, **body).param
 
 

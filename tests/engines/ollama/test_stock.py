@@ -244,7 +244,9 @@ async def test_a_file_that_ollama_will_not_take(engine: OllamaEngine, name: str,
             await engine.ensure_fetched(on(replay.url, location="small"), Arrivals())
 
 
-async def test_a_model_in_several_files_is_refused(fake: FakeOllama, engine: OllamaEngine, runtime: Path) -> None:
+async def test_a_model_in_several_files_is_refused(
+    fake: FakeOllama, engine: OllamaEngine, runtime: Path
+) -> None:
     part = runtime / "x-00001-of-00002.gguf"
     part.write_bytes(Path("orchestrator/demo/tiny.gguf").read_bytes())  # noqa: ASYNC240 (a test)
     with pytest.raises(LoadFailed, match="several files"):

@@ -94,7 +94,9 @@ def test_an_estimate_covers_what_a_real_server_says_it_takes() -> None:
 
     shown = json.loads(record("show")["body"])["model_info"]
     (resident,) = json.loads(record("ps_loaded")["body"])["models"]
-    size = next(each for each in json.loads(record("tags")["body"])["models"] if each["name"] == "small:latest")
+    size = next(
+        each for each in json.loads(record("tags")["body"])["models"] if each["name"] == "small:latest"
+    )
     load = Load(weights_bytes=size["size"], context=resident["context_length"], slots=1)
     assert peak_bytes(shown, load) > resident["size"]
 

@@ -1,0 +1,1 @@
+"""What memory there is on this machine, and who takes it."""

@@ -1,0 +1,1 @@
+"""The engine `openai`: endpoints that somebody else runs."""

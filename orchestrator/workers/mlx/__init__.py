@@ -1,0 +1,1 @@
+"""The runtime `mlx` of a worker."""
