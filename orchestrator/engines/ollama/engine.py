@@ -20,7 +20,7 @@ from orchestrator.engines.ollama.place import default_url, is_here, urls_of
 from orchestrator.engines.ollama.reckon import Reckoner
 from orchestrator.engines.ollama.registry import Registry
 from orchestrator.engines.ollama.relay import Silence
-from orchestrator.engines.ollama.removal import remove
+from orchestrator.engines.ollama.removal import Notes, remove
 from orchestrator.engines.ollama.replica import Replica, Terms
 from orchestrator.engines.ollama.server import Server
 from orchestrator.engines.ollama.site import Claims, Patience, Site
@@ -70,7 +70,8 @@ class OllamaEngine:
         self._egress = Egress(anywhere=settings.egress)
         self._runtime = RuntimeFolder(premises.runtime)
         self._crew = Crew()
-        self._stock = Stock(premises)
+        self._made = Noted(premises.cache / "ollama" / "made.json")
+        self._stock = Stock(premises, self._made)
         self._claims = Claims()
         self._pins = Pins(self._runtime.path / "pinned.json")
         self._pulled = Noted(premises.cache / "ollama" / "pulled.json")
@@ -165,7 +166,14 @@ class OllamaEngine:
         for server in self._servers_of(spec):
             with suppress(EngineUnavailable):
                 freed += await _answered(
-                    remove(server, spec, keep, stock=self._stock, pulled=self._pulled), server
+                    remove(
+                        server,
+                        spec,
+                        keep,
+                        stock=self._stock,
+                        notes=Notes(made=self._made, pulled=self._pulled),
+                    ),
+                    server,
                 )
         if spec.source.scheme != TAGS:
             freed += await self._stock.library.remove(spec, [k for k in keep if k.source.scheme != TAGS])

@@ -169,7 +169,7 @@ class Replica:
             return f"{site.server.url} does not hold it"
         reason = await site.check()
         if reason:
-            site.loaded = False
+            site.loaded, site.unsure = False, True  # a request may have it loaded again by now
         return reason
 
     async def _free_what_hangs(self) -> None:
@@ -193,6 +193,7 @@ class Replica:
         self._places.wake()
 
     def _lost(self, site: Site, hangs: bool) -> None:  # noqa: FBT001 (the relay's)
+        site.unsure = True
         if hangs:
             self._hung.add(site)
         self._look_now.set()

@@ -102,6 +102,7 @@ class Site:
         self.stocked: Stocked | None = None  # set while it is, or may be, in the server's memory
         self.runner: Runner | None = None
         self.resident: Resident | None = None  # as it was last seen
+        self.unsure = True  # a load of it may be under way that nobody lists
         self._claims = claims
         self._pins = pins
         self._patience = patience
@@ -128,7 +129,7 @@ class Site:
         if self.here:
             self.runner = await asyncio.to_thread(runner_of, stocked.blob, port_of(self.server.url))
         self._misses = 0
-        self.loaded = True
+        self.loaded, self.unsure = True, False
 
     async def check(self) -> str:
         """Return why it is not there any more, "" if it is."""
@@ -162,6 +163,7 @@ class Site:
         if not self._claims.shared(self, stocked):
             await self._until_gone(stocked)
         self.stocked = self.runner = self.resident = None
+        self.unsure = True
         self._claims.give_back(self, stocked)
         self._pins.remove((self.server.url, stocked.name))
 
@@ -180,8 +182,8 @@ class Site:
                 return await self._without_server()
             except Refused:
                 listed = True
-            runner = self.runner or await self._find(stocked)
-            if listed or (runner is not None and await asyncio.to_thread(lambda it: it.alive, runner)):
+            runner = await self._living(stocked)
+            if listed or runner is not None:
                 absent_s = None
                 if runner is not None and not killed and now_s - began_s >= patience.kill_s:
                     killed = runner.kill()
@@ -197,11 +199,15 @@ class Site:
         )
 
     def _proven(self, absent_s: float, now_s: float) -> bool:
-        """Say whether it is gone for good: at once where it was seen loaded, else after a while."""
-        return self.resident is not None or now_s - absent_s >= SETTLED_S
+        """Say whether it is gone for good: at once where it was surely loaded, else after a while."""
+        return not self.unsure or now_s - absent_s >= SETTLED_S
 
-    async def _find(self, stocked: Stocked) -> Runner | None:
-        if not self.here or self.resident is not None:
+    async def _living(self, stocked: Stocked) -> Runner | None:
+        """Return the process that still runs it, None where there is none or none can be seen."""
+        runner = self.runner
+        if runner is not None and await asyncio.to_thread(lambda: runner.alive):
+            return runner
+        if not self.here or not self.unsure:
             return None
         return await asyncio.to_thread(runner_of, stocked.blob, port_of(self.server.url))
 

@@ -15,6 +15,7 @@ from orchestrator.engines.base import Premises, Progress
 from orchestrator.engines.library import Library
 from orchestrator.engines.ollama.header import header_of
 from orchestrator.engines.ollama.names import derived, parse
+from orchestrator.engines.ollama.pins import Noted
 from orchestrator.engines.ollama.pulling import Pulling
 from orchestrator.engines.ollama.server import Listed, Server
 from orchestrator.engines.ollama.templates import template_for
@@ -50,9 +51,15 @@ class Stocked:
 
 
 class Stock:
-    """Fetches and makes models. Starts nothing by itself, and needs no closing."""
+    """Fetches and makes models. Starts nothing by itself, and needs no closing.
 
-    def __init__(self, premises: Premises) -> None:
+    Args:
+        premises: the engine's.
+        made: has every model that we make noted in it.
+    """
+
+    def __init__(self, premises: Premises, made: Noted) -> None:
+        self._made = made
         self._settings = premises.settings
         self._library = Library(premises, form="gguf")
         self._checks = SourceChecks(Shelf(premises.cache).seals)
@@ -215,6 +222,7 @@ class Stock:
             raise of_create(spec.source.written, f"it has said nothing for {CREATE_QUIET_S:g} s") from None
         if last != "success":
             raise of_create(spec.source.written, f"it stopped at '{last}'")
+        self._made.add((server.url, name))
 
     async def _seen(self, server: Server, found: Listed, *, resolved: str) -> Stocked:
         shown = await server.show(found.name)

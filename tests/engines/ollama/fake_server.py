@@ -1,4 +1,4 @@
-"""A pretended Ollama server on a real socket. That it behaves as a real one is checked in test_fidelity.py."""
+"""A pretended Ollama server on a real socket; test_fidelity.py holds it to what a real one has said."""
 
 import asyncio
 import contextlib
@@ -30,14 +30,14 @@ EXIT = "an error was encountered while running the model: unexpected EOF"
 class FakeOllama:
     """`words` is what every answer is made of, a token each; `pause_s` lies between two of them.
 
-    `fault` has what answers do in place of ending: `silent` (nothing more comes), `cut` (the stream just ends, as
-    where a model repeats itself). `refuse` answers every request that makes text with a status and an error.
+    `fault` is what answers do in place of ending: `silent` (nothing more comes), `cut` (the stream just ends,
+    as where a model repeats itself). `refuse` answers all requests that make text, with a status and an error.
     """
 
     def __init__(self) -> None:
         self.state = State()
         self.url = ""
-        self.words = ("1", "6")
+        self.words: tuple[str, ...] = ("1", "6")
         self.pause_s = 0.0
         self.fault = ""
         self.refuse: tuple[int, str] | None = None
@@ -74,7 +74,7 @@ class FakeOllama:
                 text = f'model "{name}" not found, try pulling it first'
             return _error(404, text)
 
-    async def _route(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    async def _route(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:  # noqa: PLR0911 (a table)
         match request.path:
             case "/api/version":
                 return web.json_response({"version": self.state.version})
@@ -198,7 +198,7 @@ class FakeOllama:
             self.state.put(body["model"], found)
         return answer
 
-    async def _make(self, request: web.Request, body: dict[str, Any], *, chat: bool) -> web.StreamResponse:
+    async def _make(self, request: web.Request, body: dict[str, Any], *, chat: bool) -> web.StreamResponse:  # noqa: PLR0911 (Ollama's own order of refusals)
         name, said = body["model"], body.get("messages") if chat else body.get("prompt")
         _, manifest = self.state.find(name)
         if body.get("keep_alive") == 0 and not said:

@@ -1,7 +1,7 @@
 """What a pretended Ollama server has on its disk and in its memory, and how that changes.
 
-It behaves as the real one was measured to: a model that is loading is not listed; an unload answers at once and
-waits for the answers under way; one that comes during a load is lost; one runner for each blob of weights.
+It behaves as the real one was measured to: a model that is loading is not listed; an unload answers at once
+and waits for the answers under way; one that comes during a load is lost; a blob of weights has one runner.
 """
 
 import asyncio

@@ -97,10 +97,8 @@ async def chat(running: Running, said: str = "2+2", **more: Any) -> dict[str, An
         return content
 
 
-async def ask(
-    running: Running, path: str, body: dict[str, Any]
-) -> tuple[int, dict[str, Any] | list[dict[str, Any]]]:
-    """Return the status, and the JSON of the answer or of the events of a stream (without `[DONE]`)."""
+async def ask(running: Running, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | list[Any]]:
+    """Return the status, and the JSON of the answer or of the events of a stream."""
     async with client_of(running) as session, session.post(path, json=body) as answer:
         content = await answer.read()
         if answer.content_type != "text/event-stream":

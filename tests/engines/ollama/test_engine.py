@@ -208,7 +208,7 @@ async def test_what_an_earlier_daemon_left_is_unloaded(fake: FakeOllama, runtime
     await second.reap([running])
     await until(lambda: fake.runners() == 1)
     assert fake.state.resident()[0].name == "somebody-elses:latest"
-    assert not Path(running.socket).exists()
+    assert not await asyncio.to_thread(Path(running.socket).exists)
     await second.close()
     await first.close()
 
@@ -230,6 +230,7 @@ async def test_a_runner_that_answers_for_ever_is_let_go_of_when_we_hang_up(
         await engine.ensure_unloaded("r1")
         assert fake.runners() == 0
         _, events = await hanging
+    assert isinstance(events, list)
     assert "error" in events[-1]
 
 

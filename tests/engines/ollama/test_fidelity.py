@@ -1,4 +1,4 @@
-"""The pretended server does what the real one was recorded to do: for every request here, the same but for values."""
+"""The pretended server answers as the real one was recorded to, but for values."""
 
 import asyncio
 import json

@@ -208,7 +208,11 @@ async def _long_answer(running: Running) -> list[Any]:
     body = {"messages": [{"role": "user", "content": "x"}], "response_format": form, "stream": True}
     events: list[Any] = []
     for _ in range(50):  # an answer ends where the context does; another begins
-        _, events = await ask(running, "/v1/chat/completions", body)  # type: ignore[assignment]  # a stream
+        try:
+            _, said = await ask(running, "/v1/chat/completions", body)
+        except aiohttp.ClientConnectorError:
+            said = {"error": "gone"}
+        events = said if isinstance(said, list) else [said]
         if "error" in events[-1]:
             break
     return events

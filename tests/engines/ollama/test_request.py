@@ -1,4 +1,4 @@
-"""Requests from OpenAI's form to Ollama's: nothing is lost in silence, and nothing reaches what is ours to say."""
+"""Requests from OpenAI's form to Ollama's: nothing is lost in silence, and what is ours stays ours."""
 
 import json
 from typing import Any

@@ -28,7 +28,7 @@ from tests.engines.ollama.fake_server import FakeOllama, pretending
 from tests.engines.ollama.fake_state import Manifest
 from tests.engines.ollama.replay import record, replaying
 from tests.engines.ollama.rigs import engine_in, free_port, hidden, on, tag
-from tests.engines.real_time import REAL_TIME
+from tests.engines.real_time import REAL_TIME, until
 
 pytestmark = REAL_TIME
 
@@ -201,8 +201,7 @@ async def test_cancelling_a_pull_hangs_up(fake: FakeOllama, engine: OllamaEngine
     fake.pull_pause_s = 5.0
     async with asyncio.TaskGroup() as tasks:
         fetch = tasks.create_task(engine.ensure_fetched(model(fake), Arrivals()))
-        while not pulls(fake):
-            await asyncio.sleep(0.01)
+        await until(lambda: pulls(fake) == 1)
         fetch.cancel()
     assert ours(fake) == []
 
@@ -293,6 +292,17 @@ async def test_what_nobody_uses_any_more_is_removed_and_said(fake: FakeOllama, e
     assert await engine.ensure_removed(longer, []) == 5000
     assert fake.state.manifests == {}
     assert await engine.ensure_removed(longer, []) == 0
+
+
+async def test_older_revisions_go_with_the_model_and_others_of_its_name_stay(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
+    await engine.ensure_fetched(model(fake), Arrivals())
+    newer = model(fake, resolved=FIRST.digest, context=512)
+    await engine.ensure_fetched(newer, Arrivals())
+    fake.state.put("orchestrator/fast:of-another-daemon", SECOND)
+    await engine.ensure_removed(newer, [])
+    assert ours(fake) == ["orchestrator/fast:of-another-daemon"]
 
 
 async def test_a_tag_that_somebody_else_has_pulled_stays(fake: FakeOllama, engine: OllamaEngine) -> None:

@@ -12,11 +12,13 @@ from tests.engines.ollama.replay import record
 
 DEMO = Path("orchestrator/demo")
 CHATML = (
-    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 LLAMA3 = (
-    "{% for m in messages %}{% set content = '<|start|>' + m['role'] + '<|stop|>\n\n' + m['content'] | trim + '<|eot|>' %}"
+    "{% for m in messages %}"
+    "{% set content = '<|start|>' + m['role'] + '<|stop|>\n\n' + m['content'] | trim + '<|eot|>' %}"
     "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
     "{{ '<|start|>assistant<|stop|>\n\n' }}"
 )
@@ -28,8 +30,11 @@ GEMMA = (
     "<end_of_turn>\n{% endfor %}<start_of_turn>model\n"
 )
 STRICT = (
-    "{% for m in messages %}{% if m['role'] == 'user' and not loop.first and loop.previtem['role'] == 'user' %}"
-    "{{ raise_exception('turns must alternate') }}{% endif %}[{{ m['role'] }}]{{ m['content'] }}[/]{% endfor %}[assistant]"
+    "{% for m in messages %}"
+    "{% if m['role'] == 'user' and not loop.first and loop.previtem['role'] == 'user' %}"
+    "{{ raise_exception('turns must alternate') }}{% endif %}"
+    "[{{ m['role'] }}]{{ m['content'] }}[/]{% endfor %}"
+    "[assistant]"
 )
 
 
