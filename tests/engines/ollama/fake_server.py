@@ -31,7 +31,7 @@ class FakeOllama:
     """`words` is what every answer is made of, a token each; `pause_s` lies between two of them.
 
     `fault` is what answers do in place of ending: `silent` (nothing more comes), `cut` (the stream just ends,
-    as where a model repeats itself). `refuse` answers all requests that make text, with a status and an error.
+    as where a model repeats itself). `refuse` answers all requests that make text: a status, an error.
     """
 
     def __init__(self) -> None:
