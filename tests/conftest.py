@@ -1,6 +1,7 @@
 """Figures: what a test measured and does not judge, printed at the end of the run."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -9,6 +10,25 @@ import pytest
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Have a sentence printed at the end of the run, under the test's name."""
     return lambda sentence: request.node.user_properties.append(("figure", sentence))
+
+
+ENVIRONMENT = dict(os.environ)
+
+
+def pytest_collection_finish() -> None:
+    """Take back what modules that are meant for child processes have set on being imported."""
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT)
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Have every test begin with the environment of the run."""
+    yield
+    if os.environ != ENVIRONMENT:
+        kept = os.environ.get("PYTEST_CURRENT_TEST")
+        os.environ.clear()
+        os.environ.update(ENVIRONMENT | ({"PYTEST_CURRENT_TEST": kept} if kept else {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
