@@ -36,17 +36,20 @@ class Wanted:
     legacy: bool = False
     as_base64: bool = False
 
-    def body_for(self, model: str, stops: Sequence[str]) -> dict[str, Any]:
-        """Return the body for a model as a server calls it; a client's stops join the model's own.
+    def body_for(self, model: str, *, stops: Sequence[str], context: int) -> dict[str, Any]:
+        """Return the body for a model as a server calls it.
 
-        To Ollama they would replace them, and the model would not know its end any more.
+        A client's stops join the model's own: to Ollama they would replace them, and the model would not know
+        its end any more. Without a limit an answer may fill the context once: Ollama would go on for ten
+        times that, forgetting what was said first.
         """
         body = {"model": model, **self.body}
-        options = self.body.get("options", {})
-        if stops and options.get("stop"):
-            both = dict.fromkeys((*options["stop"], *stops))
-            body["options"] = options | {"stop": list(both)}
-        return body
+        if self.path == "/api/embed":
+            return body
+        options = {"num_predict": context} | self.body.get("options", {})
+        if options.get("stop"):
+            options["stop"] = list(dict.fromkeys((*options["stop"], *stops)))
+        return body | {"options": options}
 
 
 def check_common(fields: Fields) -> None:

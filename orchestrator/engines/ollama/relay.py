@@ -123,7 +123,7 @@ class Relay:
         stocked = site.stocked
         if stocked is None:
             raise _GONE
-        body = sendable(dump(wanted.body_for(stocked.name, stocked.stops)))
+        body = sendable(dump(wanted.body_for(stocked.name, stops=stocked.stops, context=site.spec.context)))
         url = f"{site.server.url}{wanted.path}"
         async with site.server.session.post(url, data=body, headers=_JSON, allow_redirects=False) as answer:
             if answer.status == _NOT_FOUND:

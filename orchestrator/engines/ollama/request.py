@@ -1,8 +1,9 @@
 """A client's request, from OpenAI's form to Ollama's. Pure.
 
 How long the model stays, and how much it remembers, is never the client's to say: `keep_alive` is always for
-ever, `num_ctx` is part of the loaded model, and `shift` is always the same, as a server loads a model anew
-when it changes. A prompt that is too long is refused in place of being cut in silence.
+ever, and `num_ctx` is part of the loaded model. `shift` is left as it is everywhere: who said something else
+than others would have the server load the model anew. A prompt that is too long is refused in place of being
+cut in silence.
 """
 
 from typing import Any, Final
@@ -21,8 +22,8 @@ from orchestrator.workers.fields import BadRequest, Fields
 from orchestrator.workers.openai import read_body
 
 KEEP: Final = -1
-# What every request that makes text has; a load has the same, or the first request would load anew.
-ALWAYS: Final = {"keep_alive": KEEP, "truncate": False, "shift": False, "stream": True}
+# What every request that makes text has, and a load too.
+ALWAYS: Final = {"keep_alive": KEEP, "truncate": False, "stream": True}
 
 
 def wanted_of(path: str, body: bytes) -> Wanted:

@@ -16,8 +16,8 @@ from orchestrator.errors import (
     SourceUnreachable,
 )
 
-# From here on all is taken that is sent: `truncate` and `shift` of a chat, and logprobs. Older ones would cut
-# long prompts in silence. What was recorded and tried is 0.33.
+# From here on all is taken that is sent: `truncate` of a chat, and logprobs. Older ones cut long prompts in
+# silence. What was recorded and tried is 0.33.
 OLDEST: Final = (0, 13, 0)
 INSTALL: Final = "curl -fsSL https://ollama.com/install.sh | sh"
 _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")

@@ -63,7 +63,7 @@ async def test_what_is_loaded_stays_for_good(fake: FakeOllama, engine: OllamaEng
     await chat(running)
     asked = [body for _, path, body in fake.asked if path == "/api/chat"]
     assert {body["keep_alive"] for body in asked} == {-1}
-    assert {body["shift"] for body in asked} == {False}
+    assert not any("shift" in body for body in asked)  # or other wires would have it loaded anew
     assert fake.state.loads == 1
     (resident,) = fake.state.resident()
     assert resident.manifest.context == 256

@@ -185,10 +185,12 @@ async def test_the_tool_that_everybody_has_gets_the_same_runner(rig: RealRig) ->
             "messages": [{"role": "user", "content": "3+13="}],
             "stream": False,
         }
-        async with session.post("/api/generate", json={"model": resident["name"], "shift": False}) as answer:
+        async with session.post("/api/generate", json={"model": resident["name"]}) as answer:
             assert answer.status == 200
-        async with session.post("/api/chat", json=body | {"shift": False}) as answer:
+        async with session.post("/api/chat", json=body) as answer:
             assert (await answer.json())["message"]["content"] == "16"
+        async with session.post("/v1/chat/completions", json=body) as answer:
+            assert (await answer.json())["choices"][0]["message"]["content"] == "16"
     assert rig.world.pids() == pids
 
 

@@ -192,7 +192,7 @@ async def test_a_server_that_hangs_up_in_the_middle_is_an_error_too(runtime: Pat
     ("name", "status", "code"),
     [
         ("chat_tools_unsupported", 400, "unsupported_parameter"),
-        ("overflow_both_false", 400, "context_length_exceeded"),
+        ("overflow_truncate_false", 400, "context_length_exceeded"),
         ("chat_format_bad_schema", 400, "unsupported_schema"),
         ("queue_full", 503, "upstream_busy"),
         ("chat_missing_model", 503, "model_not_loaded"),

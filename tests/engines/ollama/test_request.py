@@ -36,7 +36,6 @@ def test_a_chat_says_what_is_ours_to_say() -> None:
         "messages": [{"role": "user", "content": "Hi"}],
         "keep_alive": -1,
         "truncate": False,
-        "shift": False,
         "stream": True,
     }
 
@@ -90,8 +89,19 @@ def test_a_limit_of_nothing_is_refused_for_ollama_takes_it_for_none() -> None:
 
 def test_a_client_s_stops_join_the_model_s_own() -> None:
     made = wanted(CHAT, messages=HI, stop=["A", "B"])
-    assert made.body_for("m", ("<|end|>", "A"))["options"]["stop"] == ["A", "B", "<|end|>"]
-    assert "options" not in wanted(CHAT, messages=HI).body_for("m", ("<|end|>",))
+    body = made.body_for("m", stops=("<|end|>", "A"), context=256)
+    assert body["options"]["stop"] == ["A", "B", "<|end|>"]
+    assert "stop" not in wanted(CHAT, messages=HI).body_for("m", stops=("<|end|>",), context=256)["options"]
+
+
+def test_an_answer_without_a_limit_fills_the_context_once() -> None:
+    def limit(**body: Any) -> object:  # noqa: ANN401 (any field)
+        return wanted(CHAT, messages=HI, **body).body_for("m", stops=(), context=256)["options"][
+            "num_predict"
+        ]
+
+    assert (limit(), limit(max_tokens=9)) == (256, 9)
+    assert "options" not in wanted(EMBED, input="x").body_for("m", stops=(), context=256)
 
 
 def test_messages_of_all_roles() -> None:
