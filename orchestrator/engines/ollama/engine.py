@@ -240,9 +240,9 @@ class OllamaEngine:
         self._roster.on_exit(report)
 
     async def diagnose(self) -> Sequence[Finding]:
-        """Say what the servers are, what they hold, and what is not ours."""
-        usual = self._server(default_url(self._environment), "")
-        servers = {server.url: server for server in (usual, *self._servers.values())}
+        """Say what the models' servers are, else the usual one; what they hold, and what is not ours."""
+        known = [*self._servers.values()] or [self._server(default_url(self._environment), "")]
+        servers = {server.url: server for server in known}
         return [
             finding for server in servers.values() for finding in await findings_of(server, self._environment)
         ]

@@ -1,6 +1,7 @@
 """One replica: the socket that the gateway sees, and the servers behind it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from orchestrator.engines.ollama.site import Site
 from orchestrator.errors import EngineError, EngineUnavailable, LoadFailed, LoadTimedOut, ReplicaDied
 from orchestrator.values.fleet import Running
 from orchestrator.values.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
 
 # A server that was lost is tried again after this long, in seconds.
 RETRY_S: Final = 5.0
@@ -160,8 +163,12 @@ class Replica:
             await self._take_up_again()
         if not self.unwanted:
             self.unwanted = True
-            with suppress(EngineError):  # what does not end now is ended by the next load, or as a leftover
+            try:
                 await self._end()
+            except EngineError as error:
+                logger.warning("%s: %s", self._replica, error.what)
+                for site in self.sites:
+                    site.forsake()
             self._on_death(ReplicaDied(reason, where=self.spec.name, fix="see the Ollama server's log"))
 
     async def _look_at(self, site: Site) -> str:

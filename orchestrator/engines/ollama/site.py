@@ -57,8 +57,9 @@ class Claims:
         others = self.held.setdefault((site.server.url, stocked.blob), {})
         for name, model in others.values():
             if name != stocked.name and stocked.blob:
+                who = f"model '{model}'" if model != site.spec.name else "another revision of it"
                 raise LoadFailed(
-                    f"model '{model}' has the same weights at {site.server.url}, and Ollama holds them "
+                    f"{who} has the same weights at {site.server.url}, and Ollama holds them "
                     "once only: loading this one would unload it",
                     where=site.spec.name,
                     fix="unload it first, or give one of them another `endpoint`",
@@ -146,9 +147,7 @@ class Site:
             return f"{self.server.url}: {error.what}"
         self._misses = 0
         self.resident = found.get(parse(self.stocked.name).key)
-        if self.resident is None:
-            return f"its runner is gone: the server at {self.server.url} has unloaded it, or was restarted"
-        return ""
+        return await self._fault(self.stocked)
 
     async def release(self) -> None:
         """Have it out of the server's memory, as far as no other replica lives there; with proof.
@@ -166,6 +165,26 @@ class Site:
         self.unsure = True
         self._claims.give_back(self, stocked)
         self._pins.remove((self.server.url, stocked.name))
+
+    def forsake(self) -> None:
+        """Give up what would not go, so that it can be loaded again; it stays noted for the next daemon."""
+        if self.stocked is not None:
+            self._claims.give_back(self, self.stocked)
+        self.loaded, self.stocked, self.runner, self.resident = False, None, None, None
+
+    async def _fault(self, stocked: Stocked) -> str:
+        """Return what is wrong although the server answers."""
+        if self.resident is None:
+            return f"its runner is gone: the server at {self.server.url} has unloaded it, or was restarted"
+        if not self.unsure:
+            return ""
+        try:
+            shown = await self.server.show(stocked.name)
+        except (EngineError, Refused):
+            return ""
+        return (
+            "" if shown else f"{stocked.name} was deleted at {self.server.url}, and cannot be asked any more"
+        )
 
     async def _until_gone(self, stocked: Stocked) -> None:
         """Ask, look, and insist."""

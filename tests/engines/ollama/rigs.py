@@ -23,7 +23,7 @@ from tests.engines.conformance import Absent
 from tests.engines.real_time import SOON_S, until
 
 # As the engine's own, for a server without models that take minutes.
-QUICK = Patience(again_s=0.3, kill_s=1.0, fail_s=5.0)
+QUICK = Patience(again_s=0.3, kill_s=0.6, fail_s=3.0)
 
 
 class World(Protocol):

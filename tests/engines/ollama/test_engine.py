@@ -153,6 +153,8 @@ async def test_weights_that_another_model_has_loaded_are_refused(
     with pytest.raises(LoadFailed, match="model 'fast' has the same weights"):
         await engine.ensure_loaded("r2", long)
     assert fake.state.loads == 1
+    with pytest.raises(LoadFailed, match="another revision of it has the same weights"):
+        await engine.ensure_loaded("r2", replace(long, name="fast"))
     await engine.ensure_unloaded("r1")
     await engine.ensure_loaded("r2", long)
 
@@ -232,6 +234,24 @@ async def test_a_runner_that_answers_for_ever_is_let_go_of_when_we_hang_up(
         _, events = await hanging
     assert isinstance(events, list)
     assert "error" in events[-1]
+
+
+async def test_a_model_of_ours_that_somebody_deletes_is_made_and_loaded_again(
+    fake: FakeOllama, engine: OllamaEngine
+) -> None:
+    exits = Exits(engine)
+    spec = on(fake.url, source=tag(TAG))
+    running = await engine.ensure_loaded("r1", spec)
+    (resident,) = fake.state.resident()
+    fake.state.delete(resident.name)
+    status, _ = await ask(running, "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
+    assert status == 503
+    _, cause = await exits.first()
+    assert "was deleted" in cause.what
+    again = await engine.ensure_loaded("r1", spec)
+    assert await chat(again)
+    await engine.ensure_unloaded("r1")
+    assert fake.runners() == 0
 
 
 async def test_a_runner_that_does_not_go_is_named(fake: FakeOllama, engine: OllamaEngine) -> None:
