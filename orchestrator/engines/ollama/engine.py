@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -13,7 +13,10 @@ from orchestrator.engines.base import Finding, OnDisk, Premises, Progress
 from orchestrator.engines.crew import Crew
 from orchestrator.engines.egress import Egress
 from orchestrator.engines.memory.accelerators import Accelerators, NvidiaDriver
+from orchestrator.engines.ollama.blame import Placed, answered, placed
+from orchestrator.engines.ollama.claims import Claims
 from orchestrator.engines.ollama.diagnosis import findings_of
+from orchestrator.engines.ollama.drift import drift_of
 from orchestrator.engines.ollama.names import parse
 from orchestrator.engines.ollama.pins import Noted, Pins
 from orchestrator.engines.ollama.place import default_url, is_here, urls_of
@@ -23,8 +26,9 @@ from orchestrator.engines.ollama.relay import Silence
 from orchestrator.engines.ollama.removal import Notes, remove
 from orchestrator.engines.ollama.replica import Replica, Terms
 from orchestrator.engines.ollama.server import Server
-from orchestrator.engines.ollama.site import Claims, Patience, Site
+from orchestrator.engines.ollama.site import Patience, Site
 from orchestrator.engines.ollama.stock import TAGS, Stock, Stocked
+from orchestrator.engines.ollama.tally import Tally
 from orchestrator.engines.ollama.trouble import Refused, check_version
 from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.sockets import RuntimeFolder
@@ -99,13 +103,13 @@ class OllamaEngine:
         failure: EngineError | None = None
         for server in self._servers_of(spec):
             try:
-                version = await _answered(server.version(), server)
+                version = await answered(server.version(), server)
             except EngineUnavailable as error:
-                failure = failure or _placed(error, spec)
+                failure = failure or placed(error, spec)
                 continue
             except EngineError as error:
-                raise _placed(error, spec) from None
-            with _Placed(spec):
+                raise placed(error, spec) from None
+            with Placed(spec):
                 check_version(server.url, version)
             found.append(version)
         if not found and failure is not None:
@@ -116,14 +120,14 @@ class OllamaEngine:
         """Have the model on all servers that answer, on one at least: pulled or sent, and ours made of it."""
         stocked: dict[Server, Stocked] = {}
         failures: list[EngineError] = []
-        tally = _Tally(progress)
+        tally = Tally(progress)
         meant = spec
         for server in self._servers_of(spec):
             try:
                 before = await self._has_tag(server, spec)
-                found = await _answered(self._stock.fetched(server, meant, tally), server)
+                found = await answered(self._stock.fetched(server, meant, tally), server)
             except EngineError as error:
-                failures.append(_placed(error, spec))
+                failures.append(placed(error, spec))
                 if not isinstance(error, EngineUnavailable):
                     raise
                 continue
@@ -157,7 +161,7 @@ class OllamaEngine:
                 where=spec.name,
                 fix="allow it, or set `update: {check: never}`",
             )
-        with _Placed(spec):
+        with Placed(spec):
             return await self._registry.digest(spec.source)
 
     async def ensure_removed(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
@@ -165,7 +169,7 @@ class OllamaEngine:
         freed = 0
         for server in self._servers_of(spec):
             with suppress(EngineUnavailable):
-                freed += await _answered(
+                freed += await answered(
                     remove(
                         server,
                         spec,
@@ -187,13 +191,13 @@ class OllamaEngine:
             if not is_here(server.url):
                 continue
             try:
-                stocked = await _answered(self._stock.present(server, spec), server)
-                shown = await _answered(server.show(stocked.name), server)
+                stocked = await answered(self._stock.present(server, spec), server)
+                shown = await answered(server.show(stocked.name), server)
             except EngineUnavailable as error:
-                failure = _placed(error, spec)
+                failure = placed(error, spec)
                 continue
             except EngineError as error:
-                raise _placed(error, spec) from None
+                raise placed(error, spec) from None
             if shown is not None:
                 parts.append(await self._reckoner.peak(server, shown, stocked.size_bytes, spec))
         if failure is not None and not parts:
@@ -266,7 +270,7 @@ class OllamaEngine:
                 claims=self._claims,
                 pins=self._pins,
                 patience=self._patience,
-                stock=lambda at, what: _answered(self._stock.present(at, what), at),
+                stock=lambda at, what: answered(self._stock.present(at, what), at),
             )
             for server in self._servers_of(spec)
         ]
@@ -280,7 +284,7 @@ class OllamaEngine:
             NotAllowed: one of them is not on our own networks, and the settings do not allow that.
         """
         urls = urls_of(spec, self._environment)
-        with _Placed(spec):
+        with Placed(spec):
             for url in urls:
                 self._egress.check(URL(url))
         return [self._server(url, spec.api_key) for url in urls]
@@ -293,7 +297,7 @@ class OllamaEngine:
     async def _has_tag(self, server: Server, spec: ModelSpec) -> bool:
         if spec.source.scheme != TAGS:
             return False
-        return parse(spec.source.location).key in await _answered(server.listed(), server)
+        return parse(spec.source.location).key in await answered(server.listed(), server)
 
     async def _seen(self, replica: Replica) -> Running | None:
         running = replica.observed()
@@ -306,82 +310,5 @@ class OllamaEngine:
             running,
             memory_bytes=sum(each.ram_bytes for each in weights),
             gpu_bytes=tuple(sorted(gpu.items())),
-            drift="; ".join([text for site in held if (text := await self._drift(site))]),
+            drift="; ".join([text for site in held if (text := await drift_of(site))]),
         )
-
-    async def _drift(self, site: Site) -> str:
-        """Return how a server differs from what was loaded there."""
-        source, stocked, seen = site.spec.source, site.stocked, site.resident
-        if stocked is None or seen is None:
-            return ""
-        if seen.digest and stocked.digest and seen.digest != stocked.digest:
-            return f"{stocked.name} was made anew at {site.server.url}"
-        if source.scheme != TAGS or source.sha256 or not stocked.resolved:
-            return ""
-        with suppress(EngineError, Refused):
-            base = (await site.server.listed()).get(parse(source.location).key)
-            if base is not None and base.digest != stocked.resolved:
-                return (
-                    f"{source.written} was pulled anew at {site.server.url}: it is {base.digest[:12]}, "
-                    f"and {stocked.resolved[:12]} is loaded"
-                )
-        return ""
-
-
-class _Tally:
-    """Progress over several servers, one after another."""
-
-    def __init__(self, tell: Callable[[Progress], None]) -> None:
-        self._tell = tell
-        self._before = 0
-        self._last = 0
-
-    def __call__(self, progress: Progress) -> None:
-        self._last = max(self._last, progress.total_bytes)
-        if progress.total_bytes:
-            self._tell(
-                replace(
-                    progress,
-                    done_bytes=self._before + progress.done_bytes,
-                    total_bytes=self._before + progress.total_bytes,
-                )
-            )
-        else:
-            self._tell(progress)
-
-    def next(self) -> None:
-        self._before, self._last = self._before + self._last, 0
-
-
-class _Placed:
-    """Has every error say which model it is about."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, EngineError):
-            _placed(error, self._spec)
-
-
-def _placed(error: EngineError, spec: ModelSpec) -> EngineError:
-    error.where = error.where or spec.name
-    return error
-
-
-async def _answered(asked: Awaitable[T], server: Server) -> T:
-    """Have a server's refusal be an engine's error."""
-    try:
-        return await asked
-    except Refused as refused:
-        if refused.status in {401, 403}:
-            raise EngineUnavailable(
-                f"{server.url} refuses the daemon (status {refused.status})",
-                fix="name the server by its address in `endpoint`, or correct `api_key`, in the model's file",
-            ) from None
-        raise EngineError(
-            f"{server.url}: {refused.what or f'status {refused.status}'}", fix="see the Ollama server's log"
-        ) from None

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
 from orchestrator.clock import monotonic_s
+from orchestrator.engines.ollama.claims import Claims
 from orchestrator.engines.ollama.local import Runner, runner_of
 from orchestrator.engines.ollama.names import parse
 from orchestrator.engines.ollama.pins import Pins
@@ -40,42 +41,6 @@ class Patience:
     again_s: float = 2.0
     kill_s: float = 10.0
     fail_s: float = 15.0
-
-
-@dataclass
-class Claims:
-    """Which replica has which weights on which server: a server has one runner for each."""
-
-    held: dict[tuple[str, str], dict[int, tuple[str, str]]] = field(default_factory=dict)
-
-    def take(self, site: "Site", stocked: Stocked) -> None:
-        """Claim the weights.
-
-        Raises:
-            LoadFailed: another model of ours has them, under other settings.
-        """
-        others = self.held.setdefault((site.server.url, stocked.blob), {})
-        for name, model in others.values():
-            if name != stocked.name and stocked.blob:
-                who = f"model '{model}'" if model != site.spec.name else "another revision of it"
-                raise LoadFailed(
-                    f"{who} has the same weights at {site.server.url}, and Ollama holds them "
-                    "once only: loading this one would unload it",
-                    where=site.spec.name,
-                    fix="unload it first, or give one of them another `endpoint`",
-                )
-        others[id(site)] = (stocked.name, site.spec.name)
-
-    def shared(self, site: "Site", stocked: Stocked) -> bool:
-        """Say whether another replica lives on the same runner."""
-        others = self.held.get((site.server.url, stocked.blob), {})
-        return any(who != id(site) and name == stocked.name for who, (name, _) in others.items())
-
-    def give_back(self, site: "Site", stocked: Stocked) -> None:
-        others = self.held.get((site.server.url, stocked.blob), {})
-        others.pop(id(site), None)
-        if not others:
-            self.held.pop((site.server.url, stocked.blob), None)
 
 
 class Site:

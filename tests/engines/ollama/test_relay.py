@@ -14,11 +14,12 @@ import pytest
 
 from orchestrator.engines.bridge import Bridge
 from orchestrator.engines.egress import Egress
+from orchestrator.engines.ollama.claims import Claims
 from orchestrator.engines.ollama.pins import Pins
 from orchestrator.engines.ollama.places import Places
 from orchestrator.engines.ollama.relay import Relay, Silence
 from orchestrator.engines.ollama.server import Server
-from orchestrator.engines.ollama.site import Claims, Site
+from orchestrator.engines.ollama.site import Site
 from orchestrator.engines.ollama.stock import Stocked
 from orchestrator.values.fleet import Running
 from tests.engines.ollama.fake_server import FakeOllama, pretending
