@@ -179,7 +179,9 @@ def _recovered(connection: sqlite3.Connection, config: str) -> Recovered:
             revision=revision,
             engine=engine,
             phase=Phase(phase),
-            running=Running(replica=replica, socket=socket, pid=pid, pid_started=started) if pid else None,
+            running=Running(replica=replica, socket=socket, pid=pid or 0, pid_started=started or 0.0)
+            if socket
+            else None,
         )
         for replica, model, revision, engine, phase, socket, pid, started in connection.execute(
             "select id, model, revision, engine, phase, socket, pid, pid_started from replicas"

@@ -69,7 +69,7 @@ def _with_document(record: ModelRecord, document: Document[ModelSpec] | None) ->
 
 
 def _followed(known: Resolution | None, spec: ModelSpec) -> Resolution | None:
-    """Return the resolution with the newer version in force that was only reported so far, where it may be."""
+    """Return the resolution with the newer version in force that was only told of so far, where it may be."""
     if known is None or spec.update.apply is not Apply.ROLLOUT or known.written != spec.source.written:
         return known
     return replace(known, resolved=known.newest or known.resolved)

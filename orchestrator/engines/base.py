@@ -33,8 +33,9 @@ class Premises:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a fetch is. `done_bytes` of `total_bytes` (0: not known) are here; `doing` is one word
-    or two for people, such as `downloading`, `checking`, `quantising`.
+    """How far a fetch is: `done_bytes` of `total_bytes` (0: not known) are here.
+
+    `doing` is one word or two for people, such as `downloading`, `checking`, `quantising`.
     """
 
     doing: str
@@ -56,8 +57,9 @@ class OnDisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line of `orchestrator doctor`: `what` in a few words, what is there, and the command that
-    mends what is not (`fix`, "" where nothing needs to be done).
+    """One line of `orchestrator doctor`: `what` in a few words, and what was `found`.
+
+    `fix` is the command that mends what is not there, "" where nothing needs to be done.
     """
 
     what: str
@@ -140,9 +142,10 @@ class Engine(Protocol):
         """Return the replicas that are ready and alive by id, from the world, not from memory."""
 
     async def held(self) -> Pools:
-        """Return what all replicas, those included that are starting or stopping, take of this
-        machine's memory now and would not give back under pressure (on Linux: without the pages
-        of files), by pool.
+        """Return what all replicas take now and would not give back under pressure, by pool.
+
+        Those that are starting or stopping count; on Linux the pages of files
+        do not. Only memory of this machine counts.
         """
 
     async def reap(self, leftovers: Sequence[Running]) -> None:

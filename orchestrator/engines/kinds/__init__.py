@@ -1,11 +1,13 @@
 """The engines: one module each. A module that has `TRAITS` and `build` is an engine; nothing lists them."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
 from orchestrator.engines.base import Engine, Premises
+from orchestrator.engines.sleeping import SleepingEngine
 from orchestrator.values.engine import EngineTraits
 
 
@@ -16,8 +18,14 @@ def traits() -> Mapping[str, EngineTraits]:
 
 
 def build_all(premises: Premises) -> Mapping[str, Engine]:
-    """Build every engine, by name; building starts nothing and cannot fail for what is not installed."""
-    return {module.TRAITS.name: module.build(premises) for module in _modules()}
+    """Return every engine, by name; each is built when it is first needed.
+
+    Building starts nothing and cannot fail for what is not installed.
+    """
+    return {
+        module.TRAITS.name: SleepingEngine(module.TRAITS.name, partial(module.build, premises))
+        for module in _modules()
+    }
 
 
 def _modules() -> Iterator[ModuleType]:

@@ -4,8 +4,6 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.engines.base import Engine, Premises
-from orchestrator.engines.library import Library
-from orchestrator.engines.llama.engine import LlamaCppEngine
 from orchestrator.values.engine import EngineTraits
 from orchestrator.workers.quantize_types import QUANTIZE
 
@@ -20,6 +18,9 @@ TRAITS: Final = EngineTraits(
 
 def build(premises: Premises) -> Engine:
     """Return the engine; its module is imported only here and holds no model runtime."""
+    from orchestrator.engines.library import Library  # noqa: PLC0415 (only what is used is imported)
+    from orchestrator.engines.llama.engine import LlamaCppEngine  # noqa: PLC0415 (only what is used is imported)
+
     settings = premises.settings
     return LlamaCppEngine(
         premises.runtime / "w",

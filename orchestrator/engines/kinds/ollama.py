@@ -3,7 +3,6 @@
 from typing import Final
 
 from orchestrator.engines.base import Engine, Premises
-from orchestrator.engines.ollama.engine import OllamaEngine
 from orchestrator.values.engine import EngineTraits
 
 TRAITS: Final = EngineTraits(
@@ -18,4 +17,6 @@ TRAITS: Final = EngineTraits(
 
 def build(premises: Premises) -> Engine:
     """Return the engine; nothing is connected to before a model needs it."""
+    from orchestrator.engines.ollama.engine import OllamaEngine  # noqa: PLC0415 (only what is used is imported)
+
     return OllamaEngine(premises)

@@ -3,7 +3,6 @@
 from typing import Final
 
 from orchestrator.engines.base import Engine, Premises
-from orchestrator.engines.openai.engine import OpenAIEngine
 from orchestrator.values.engine import EngineTraits
 
 TRAITS: Final = EngineTraits(
@@ -18,6 +17,8 @@ TRAITS: Final = EngineTraits(
 
 def build(premises: Premises) -> Engine:
     """Return the engine; what it needs to connect is imported on first use."""
+    from orchestrator.engines.openai.engine import OpenAIEngine  # noqa: PLC0415 (only what is used is imported)
+
     settings = premises.settings
     return OpenAIEngine(
         premises.runtime / "o", egress=settings.egress, load_deadline_s=settings.load_deadline_s
