@@ -36,7 +36,13 @@ def serving(folder: Path) -> Iterator[Server]:
     for name in ("ollama", "llama-server"):
         with contextlib.suppress(FileExistsError):
             (folder / name).symlink_to(Path(sys.executable).resolve())
-    argv = [folder / "ollama", "-c", SERVER, folder / "llama-server", folder / f"sha256-{BLOB}"]
+    argv: list[str | Path] = [
+        folder / "ollama",
+        "-c",
+        SERVER,
+        folder / "llama-server",
+        folder / f"sha256-{BLOB}",
+    ]
     environment = {"OLLAMA_NUM_PARALLEL": "3"}
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
