@@ -1,12 +1,13 @@
 """What to say about one model: whether it is as its file asks, and the one sentence that matters."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from orchestrator.cli import wire, words
-from orchestrator.cli.show_memory import fetching
+from orchestrator.cli.show_memory import fetching, taken
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.spec import ModelState
 
@@ -22,6 +23,10 @@ ALARMING: Final = {
 
 # The reason of Ready for a model that is loaded when a request asks for it.
 ON_DEMAND: Final = "OnDemand"
+
+
+# How many waited when a load was begun; how many wait now says more.
+ASKED_FOR: Final = re.compile(r": (a request waits|\d+ requests wait) for it$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +117,23 @@ def _of_desired(model: wire.Model, now: datetime) -> Note | None:
     if rejected is None:
         return None
     failed = f"revision {words.revision(rejected['revision'])} failed: {rejected['message'].rstrip('.')}"
-    retry = f"; trying again {words.until(rejected['retry_at'], now)}" if rejected["retry_at"] else ""
+    fix = f"; fix: {rejected['fix']}" if rejected["fix"] else ""
+    if rejected["retry_at"]:
+        way_out = f"; trying again {words.until(rejected['retry_at'], now)}{fix}"
+    else:
+        way_out = f"{fix}; then: orchestrator reload" if fix else "; edit its file, or: orchestrator reload"
     serving = model["serving"]
     if serving is None:
-        return Note(f"{failed}{retry or '; edit its file, or: orchestrator reload'}", "red")
-    return Note(f"new {failed}; still serving {words.revision(serving['revision'])}{retry}", "yellow")
+        return Note(failed + way_out, "red")
+    return Note(f"new {failed}; still serving {words.revision(serving['revision'])}{way_out}", "yellow")
 
 
 def _of_conditions(model: wire.Model) -> Note | None:
     for kind, style in ALARMING.items():
         found = condition(model, kind)
         if found is not None and found["status"] == Truth.TRUE:
-            return Note(found["message"] + _queue(model), style)
+            said = ASKED_FOR.sub("", found["message"]) if model["waiting"] else found["message"]
+            return Note(said + _queue(model), style)
     drifted = condition(model, ConditionType.DRIFTED)
     if drifted is not None and drifted["status"] == Truth.TRUE:
         return Note(drifted["message"], "yellow")
@@ -148,9 +158,10 @@ def _cost(model: wire.Model) -> str:
     takes = model["takes"]
     if takes is None:
         return ""
-    size = sum(takes["need"].values())
-    said = f": takes {words.size(size)}" if size else ""
-    return said + (f", loads in {words.span(takes['load_s'])}" if takes["load_s"] is not None else "")
+    needed = taken(takes["need"])
+    known = [f"takes {needed}"] if needed else []
+    known += [f"loads in {words.about(takes['load_s'])}"] if takes["load_s"] is not None else []
+    return f": {', '.join(known)}" if known else ""
 
 
 def _of_state(model: wire.Model) -> Note:

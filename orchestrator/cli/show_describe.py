@@ -5,13 +5,15 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.cli import wire, words
-from orchestrator.cli.note import note
+from orchestrator.cli.note import ON_DEMAND, note
 from orchestrator.cli.problems import problem_lines
+from orchestrator.cli.show_memory import fetching, pool_name, taken
 from orchestrator.cli.table import Cell, Column, paragraph, render
 from orchestrator.cli.terminal import Terminal
 from orchestrator.values.condition import ConditionType, Truth
 from orchestrator.values.fact import Severity
 from orchestrator.values.fleet import Phase
+from orchestrator.values.spec import LoadWhen
 
 LABEL: Final = 11
 CONDITIONS: Final = (
@@ -31,7 +33,11 @@ REPLICAS: Final = (
 )
 EVENTS: Final = (Column("AGO", right=True), Column("REVISION"), Column("REASON", shrink=True))
 # What is good news when it is true; for the other conditions it is good news when it is false.
-GOOD: Final = {ConditionType.ACCEPTED, ConditionType.FETCHED, ConditionType.READY}
+GOOD: Final = {ConditionType.ACCEPTED, ConditionType.FETCHED, ConditionType.FITS, ConditionType.READY}
+MILD: Final = {ConditionType.DEGRADED, ConditionType.DRIFTED}
+# Reasons of conditions that are as the file asks although they say no.
+RESTS: Final = {ON_DEMAND, "Fetching", "Loading"}
+LOADED: Final[dict[str, str]] = {LoadWhen.ALWAYS: "always", LoadWhen.ON_DEMAND: "on demand"}
 PHASES: Final[dict[str, str]] = {Phase.READY: "green"}
 
 
@@ -66,12 +72,18 @@ def _facts(model: wire.Described, terminal: Terminal, now: datetime) -> list[str
     }
     facts = [
         ("file", f"{model['path']}, generation {model['generation']}"),
-        ("state", model["state"]),
+        ("state", _state(model)),
         ("engine", model["engine"]),
         ("source", model["source"]),
         ("serving", f"{words.revision(known['serving'])}{_on(model)}"),
         ("revisions", " · ".join(f"{name} {words.revision(known[name])}" for name in pointers)),
+        ("memory", _takes(model["takes"])),
+        ("load", _load(model["takes"])),
     ]
+    if model["fetch"]:
+        facts.append(("fetch", fetching(model["fetch"])))
+    if model["waiting"]:
+        facts.append(("waiting", words.count(model["waiting"], "request")))
     for rejected in model["rejected"]:
         again = (
             f"trying again {words.until(rejected['retry_at'], now)}"
@@ -83,11 +95,39 @@ def _facts(model: wire.Described, terminal: Terminal, now: datetime) -> list[str
             f"{words.revision(rejected['revision'])} {rejected['reason']}: {rejected['message'].rstrip('.')}"
         )
         facts.append(("rejected", f"{said}; {times}, {again}"))
+        if rejected["fix"]:
+            facts.append(("  fix", rejected["fix"]))
     lines: list[str] = []
     for label, text in facts:
         first = "  " + terminal.paint(f"{label:<{LABEL}}", "dim")
         lines += paragraph(terminal, text, first=first, indent=2 + LABEL)
     return lines
+
+
+def _state(model: wire.Model) -> str:
+    return f"{model['state']}, loaded {LOADED[model['load']]}" if model["load"] in LOADED else model["state"]
+
+
+def _takes(takes: wire.Takes | None) -> str:
+    """Return what loading sets aside, and what that figure goes back to."""
+    if takes is None:
+        return "not known yet"
+    if not (needed := taken(takes["need"])):
+        return "nothing of this machine, as far as its engine can tell"
+    measured, estimated = taken(takes["measured"]), taken(takes["estimated"])
+    if takes["need"] == (takes["measured"] or takes["estimated"]):
+        said = f"measured; {estimated} estimated" if measured else "estimated"
+    else:
+        parts = [measured and f"; {measured} measured", estimated and f"; {estimated} estimated"]
+        said = "as its file says" + "".join(parts)
+    return f"needs {needed} ({said})"
+
+
+def _load(takes: wire.Takes | None) -> str:
+    if takes is None or takes["load_s"] is None:
+        return "not loaded since its file asks for this"
+    version = f", with {takes['engine_version']}" if takes["engine_version"] else ""
+    return f"took {words.about(takes['load_s'])} the last time{version}"
 
 
 def _on(model: wire.Model) -> str:
@@ -121,26 +161,32 @@ def _tone(condition: wire.Condition) -> str:
     good = (condition["status"] == Truth.TRUE) == (condition["type"] in GOOD)
     if good:
         return "green"
-    return "cyan" if condition["type"] == ConditionType.PROGRESSING else "red"
+    if condition["type"] == ConditionType.PROGRESSING:
+        return "cyan"
+    mild = condition["type"] in MILD or condition["reason"] in RESTS
+    return "yellow" if mild else "red"
 
 
 def _replicas(replicas: list[wire.Replica], terminal: Terminal, now: datetime) -> list[str]:
     if not replicas:
         return []
+    gpus = sorted({gpu for replica in replicas for gpu in replica["gpu_bytes"]})
+    columns = (*REPLICAS[:5], *(Column(pool_name(gpu).upper(), right=True) for gpu in gpus), *REPLICAS[5:])
     rows = [
         [
             Cell(replica["id"]),
             Cell(words.revision(replica["revision"])),
             Cell(replica["phase"], PHASES.get(replica["phase"], "yellow")),
-            Cell("-" if replica["pid"] is None else str(replica["pid"])),
+            Cell(str(replica["pid"] or "-")),
             Cell(words.size(replica["memory_bytes"])),
+            *(Cell(words.size(replica["gpu_bytes"].get(gpu, 0))) for gpu in gpus),
             Cell(str(replica["leases"])),
             Cell(words.ago(replica["since"], now)),
         ]
         for replica in replicas
     ]
     return render(
-        terminal.narrowed(2), REPLICAS, rows, [Cell(replica["why"]) for replica in replicas], note_title="WHY"
+        terminal.narrowed(2), columns, rows, [Cell(replica["why"]) for replica in replicas], note_title="WHY"
     )
 
 

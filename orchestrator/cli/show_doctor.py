@@ -1,7 +1,13 @@
 """`doctor` as text: a section per engine and for the machine, a mark and a line per finding."""
 
+from typing import Final
+
 from orchestrator.cli import wire, words
+from orchestrator.cli.table import paragraph
 from orchestrator.cli.terminal import Terminal
+
+# Where the findings begin, beyond what they are about.
+AT: Final = 8
 
 
 def doctor_lines(found: wire.Findings, terminal: Terminal) -> list[str]:
@@ -13,9 +19,10 @@ def doctor_lines(found: wire.Findings, terminal: Terminal) -> list[str]:
         width = max((len(finding["what"]) for finding in findings), default=0)
         for finding in findings:
             mark = terminal.paint("ok", "green") if finding["ok"] else terminal.paint("--", "yellow")
-            lines.append(f"  {mark}  {finding['what']:<{width}}  {finding['found']}".rstrip())
-            if finding["fix"]:
-                lines.append(f"      {'':<{width}}  {terminal.paint('fix:', 'green')} {finding['fix']}")
+            first = f"  {mark}  {finding['what']:<{width}}  "
+            lines += paragraph(terminal, finding["found"] or "-", first=first, indent=width + AT)
+            if finding["fix"]:  # on a line of its own, so that it can be copied whole
+                lines.append(f"{'':<{width + AT}}{terminal.paint('fix:', 'green')} {finding['fix']}")
             missing += not finding["ok"]
         lines.append("")
     if not missing:

@@ -5,7 +5,8 @@ from typing import Final
 
 from orchestrator.cli import wire, words
 from orchestrator.cli.problems import problem_lines
-from orchestrator.cli.show_memory import budget_lines, course
+from orchestrator.cli.show_memory import budget_lines, course, pool_name, pools_of
+from orchestrator.cli.table import Cell, Column, paragraph, render
 from orchestrator.cli.terminal import Terminal
 
 # The classes of a change: its mark (after Terraform's), and what it costs.
@@ -18,6 +19,7 @@ MEANINGS: Final = {
     "create": "a new model or policy",
     "remove": "its requests finish, then it is unloaded",
 }
+ACTIONS: Final = {"load": "green", "switch": "bold", "unload": "red", "remove": "red", "fetch": "cyan"}
 RETRY: Final = "to try again: edit its file, or run: orchestrator reload"
 MARK_WIDTH: Final = 11
 NOTHING: Final = "No changes. There is nothing to do."
@@ -42,10 +44,9 @@ def plan_lines(plan: wire.Plan, terminal: Terminal) -> list[str]:
         lines += [_change(change, width, terminal) for change in group]
         lines.append("")
     if plan["steps"]:
-        lines += [terminal.paint("steps", "bold"), *_steps(plan["steps"], terminal)]
-        lines += [*_outages(plan["steps"], terminal), ""]
         if plan["memory"]:
             lines += [*budget_lines(plan["memory"], terminal), ""]
+        lines += [*_steps(plan["steps"], terminal), *_outages(plan["steps"], terminal), ""]
     return [*lines, _summary(plan), *failed]
 
 
@@ -69,30 +70,42 @@ def _where(change: wire.Change) -> str:
 
 
 def _steps(steps: list[wire.Step], terminal: Terminal) -> list[str]:
-    """Return a line per step: what, the memory before, at the peak and after it, how long, and why."""
-    digits = len(str(len(steps)))
-    rows = []
-    for number, step in enumerate(steps, start=1):
-        replica = f" on {step['replica']}" if step["replica"] else ""
-        what = f"{step['model']} @ {words.revision(step['revision'])}{replica}"
-        rows.append(
-            (
-                f"  {number:>{digits}}. {step['action']:<6} {what}",
-                course(step["memory"], terminal),
-                f"about {words.span(step['takes_s'])}" if step["takes_s"] is not None else "",
-                step["why"],
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [
-        "  ".join(
-            [
-                *(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False) if width),
-                terminal.paint(row[3], "dim"),
-            ]
-        )
-        for row in rows
+    """Return a row per step: what, the memory before, at the peak and after it, how long, and why."""
+    pools = pools_of(steps)
+    known = any(step["takes_s"] is not None for step in steps)
+    columns = [
+        Column("STEP", right=True),
+        Column("ACTION"),
+        Column("MODEL", shrink=True),
+        Column("REVISION"),
+        *(Column(pool_name(pool).upper(), right=True) for pool in pools),
+        *([Column("TAKES", right=True)] if known else []),
     ]
+    rows = [
+        [
+            Cell(str(number)),
+            Cell(step["action"], ACTIONS.get(step["action"], "")),
+            Cell(step["model"]),
+            Cell(words.revision(step["revision"])),
+            *(Cell(course(step["memory"], pool)) for pool in pools),
+            *(
+                [Cell("-" if step["takes_s"] is None else f"~{words.about(step['takes_s'])}")]
+                if known
+                else []
+            ),
+        ]
+        for number, step in enumerate(steps, start=1)
+    ]
+    whys = [Cell(step["why"], "dim") for step in steps]
+    lines = render(terminal, columns, rows, whys, note_title="WHY")
+    if pools:
+        meaning = "memory: before → peak → after the step, as the budget counts it"
+        lines.append(terminal.paint(terminal.text(meaning), "dim"))
+    return lines
+
+
+def _lasts(step: wire.Step) -> Cell:
+    return Cell("-" if step["takes_s"] is None else f"~{words.about(step['takes_s'])}")
 
 
 def _outages(steps: list[wire.Step], terminal: Terminal) -> list[str]:
@@ -101,9 +114,9 @@ def _outages(steps: list[wire.Step], terminal: Terminal) -> list[str]:
     for step in steps:
         if step["interrupts"]:
             known = step["unavailable_s"]
-            span = f"about {words.span(known)}" if known is not None else "as long as it loads"
-            said = f"  ! {step['model']} is unavailable for {span}; its requests wait"
-            lines.append(terminal.paint(said, "yellow"))
+            span = f"about {words.about(known)}" if known is not None else "as long as it loads"
+            said = f"{step['model']} is unavailable for {span}, and its requests wait: both do not fit"
+            lines += paragraph(terminal, said, first=terminal.paint("! ", "yellow"), indent=2, style="yellow")
     return lines
 
 
@@ -111,7 +124,8 @@ def _unfit(unfit: list[wire.Unfit], terminal: Terminal) -> list[str]:
     """Return the models that can never be loaded as the files stand."""
     lines = []
     for item in unfit:
-        lines += [terminal.paint(f"{item['model']}: {item['why']}", "red"), f"  fix: {item['fix']}"]
+        lines += paragraph(terminal, f"{item['model']} can never be loaded: {item['why']}", style="red")
+        lines += paragraph(terminal, f"fix: {item['fix']}", first="  ", indent=2)
     return lines
 
 
@@ -121,8 +135,9 @@ def _failed(failed: list[wire.Failed], terminal: Terminal) -> list[str]:
     for item in failed:
         what = f"{item['model']}: revision {words.revision(item['revision'])} failed: {item['message']}"
         again = "it is tried again by itself" if item["retry_at"] else RETRY
-        lines.append(terminal.paint(what, "yellow"))
-        lines.append(f"  fix: {'; '.join(part for part in (item['fix'], again) if part)}")
+        lines += paragraph(terminal, what, style="yellow")
+        fix = "; ".join(part for part in (item["fix"], again) if part)
+        lines += paragraph(terminal, f"fix: {fix}", first="  ", indent=2)
     return lines
 
 

@@ -23,6 +23,10 @@ MODELS: Final = (
     Column("MEMORY", right=True),
     Column("LEASES", right=True),
 )
+GPU: Final = Column("GPU", right=True)
+STATE_AT, GPU_AT = 1, 7
+# The reason of Ready for a model whose first replica is on its way.
+LOADING: Final = "Loading"
 POLICIES: Final = (Column("POLICY"), Column("CALLED"), Column("USES", shrink=True), Column("FALLBACK"))
 
 
@@ -30,9 +34,7 @@ def status_lines(status: wire.Status, terminal: Terminal, now: datetime) -> list
     """Return the whole screen, painted."""
     lines = [*_header(status, terminal, now), ""]
     if status["models"]:
-        rows = [_row(model) for model in status["models"]]
-        notes = [note(model, status["problems"], now) for model in status["models"]]
-        lines += render(terminal, MODELS, rows, [Cell(said.text, said.style) for said in notes])
+        lines += _models(status, terminal, now)
     else:
         lines.append(
             f"No models. Put a file into {status['config_folder']}/models.d, or: orchestrator init DIR"
@@ -42,6 +44,24 @@ def status_lines(status: wire.Status, terminal: Terminal, now: datetime) -> list
     if status["policies"]:
         lines += ["", *render(terminal, POLICIES, [_policy(policy) for policy in status["policies"]])]
     return lines
+
+
+def _models(status: wire.Status, terminal: Terminal, now: datetime) -> list[str]:
+    rows = [_row(model) for model in status["models"]]
+    columns: tuple[Column, ...] = MODELS
+    gpu = [
+        sum(sum(replica["gpu_bytes"].values()) for replica in model["replicas"]) for model in status["models"]
+    ]
+    if any(gpu):
+        columns = (*MODELS[:GPU_AT], GPU, *MODELS[GPU_AT:])
+        for row, size in zip(rows, gpu, strict=True):
+            row.insert(GPU_AT, Cell(words.size(size)))
+    if terminal.width is not None and all(model["state"] == ModelState.ACTIVE for model in status["models"]):
+        columns = (*columns[:STATE_AT], *columns[STATE_AT + 1 :])  # it would say the same of each
+        for row in rows:
+            del row[STATE_AT]
+    notes = [note(model, status["problems"], now) for model in status["models"]]
+    return render(terminal, columns, rows, [Cell(said.text, said.style) for said in notes])
 
 
 def problems_section(problems: list[wire.Problem], terminal: Terminal) -> list[str]:
@@ -119,13 +139,15 @@ def _row(model: wire.Model) -> list[Cell]:
 def _ready(model: wire.Model) -> Cell:
     if not wanted(model):
         return Cell("-", "dim")
-    if model["fetch"]:
-        return Cell("fetching", "yellow")
     ready = condition(model, ConditionType.READY)
     if ready is None or ready["status"] == Truth.UNKNOWN:
         return Cell("?", "yellow")
     if ready["status"] == Truth.TRUE:
         return Cell("yes", "green")
+    if model["fetch"]:
+        return Cell("fetching", "cyan")
+    if ready["reason"] == LOADING:
+        return Cell("loading", "cyan")
     return Cell("on demand", "dim") if rests(model) else Cell("no", "red")
 
 
@@ -135,7 +157,7 @@ def _revision(model: wire.Model) -> str:
     coming = model["attempted"] if holds(model, ConditionType.PROGRESSING) else None
     if coming is None or coming == serving:
         return words.revision(serving)
-    return f"{words.revision(serving)}→{words.revision(coming)}"
+    return f"{words.revision(serving) if serving else ''}→{words.revision(coming)}"
 
 
 def _policy(policy: wire.Policy) -> list[Cell]:

@@ -1,10 +1,14 @@
 """Quantities as people say them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 REVISION_SHOWN: Final = 8
 KIB: Final = 1024
+MIB: Final = KIB * KIB
+GIB: Final = MIB * KIB
+TENTHS_UNTIL_S: Final = 9.95
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 DAY_S: Final = 86400
@@ -23,6 +27,18 @@ def size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
+def amount(count: int) -> str:
+    """Return a number of bytes as `size` does, and `nothing` for none."""
+    return size(count) if count > 0 else "nothing"
+
+
+def course(counts: Sequence[int]) -> str:
+    """Return numbers of bytes that follow each other, in one unit: `2.0 → 6.0 → 4.0 GiB`."""
+    most = max(counts, default=0)
+    one, unit, digits = (GIB, "GiB", 1) if most >= GIB else (MIB, "MiB", 0)
+    return " → ".join(f"{count / one:.{digits}f}" for count in counts) + f" {unit}"
+
+
 def span(seconds: float) -> str:
     """Return a duration in its one or two largest units: `840 ms`, `12 s`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 1:
@@ -34,6 +50,11 @@ def span(seconds: float) -> str:
     if seconds < DAY_S:
         return _two(seconds, HOUR_S, "h", MINUTE_S, "min")
     return _two(seconds, DAY_S, "d", HOUR_S, "h")
+
+
+def about(seconds: float) -> str:
+    """Return a measured duration: `840 ms`, `2.4 s`, else as `span`."""
+    return f"{seconds:.1f} s" if 1 <= seconds < TENTHS_UNTIL_S else span(seconds)
 
 
 def _two(seconds: float, large: int, large_unit: str, small: int, small_unit: str) -> str:

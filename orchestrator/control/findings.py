@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from orchestrator.engines import kinds
 from orchestrator.engines.base import Engine, Finding, Premises
+from orchestrator.engines.memory.machine import machine_findings
 
 Json = dict[str, Any]
 
@@ -20,8 +21,6 @@ DEADLINE_S: Final = 20.0
 
 async def examine(place: Premises, state_folder: Path, engines: Mapping[str, Engine]) -> Json:
     """Return every finding as JSON, by the part of the machine or the engine that it is about."""
-    from orchestrator.engines.memory.meter import machine_findings  # noqa: PLC0415
-
     machine = [Finding(what="versions", ok=True, found=_versions())]
     machine += await asyncio.to_thread(
         machine_findings, place.settings, cache=place.cache, state=state_folder

@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.cli import wire
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+MIB, GIB = 1 << 20, 1 << 30
 OLD, NEW, BAD = "3f2a91bc04de", "ab12cd34ef56", "77aa00bb11cc"
 
 PROBLEM: wire.Problem = {
@@ -35,7 +36,8 @@ def replica(name: str = "fast-1", revision: str = OLD, phase: str = "ready", **c
         "revision": revision,
         "phase": phase,
         "pid": 4711,
-        "memory_bytes": 95 * 1024 * 1024,
+        "memory_bytes": 95 * MIB,
+        "gpu_bytes": {},
         "leases": 0,
         "since": "2026-11-20T11:30:00+00:00",
         "why": "models.d/fast.yaml asks for it",
@@ -52,6 +54,7 @@ def model(name: str = "fast", **changes: Any) -> wire.Model:  # noqa: ANN401 (an
         "engine": "llama-cpp",
         "source": "demo:tiny",
         "state": "active",
+        "load": "always",
         "generation": 4,
         "desired": OLD,
         "attempted": OLD,
@@ -63,6 +66,15 @@ def model(name: str = "fast", **changes: Any) -> wire.Model:  # noqa: ANN401 (an
             condition("Ready", "True", "Serving", f"revision {OLD} answers requests", 30),
         ],
         "replicas": [replica(f"{name}-1")],
+        "takes": {
+            "need": {"ram": 96 * MIB},
+            "estimated": {"ram": 104 * MIB},
+            "measured": {"ram": 96 * MIB},
+            "load_s": 0.84,
+            "engine_version": "llama.cpp 0.3.36",
+        },
+        "fetch": None,
+        "waiting": 0,
     }
     base.update(changes)  # type: ignore[typeddict-item] # the test says which
     return base
@@ -124,6 +136,19 @@ def stalled() -> wire.Model:
     )
 
 
+def pool(**changes: Any) -> wire.Pool:  # noqa: ANN401 (any field)
+    base: wire.Pool = {
+        "total_bytes": 16 * GIB,
+        "reserve_bytes": 1638 * MIB,
+        "outside_bytes": 2 * GIB,
+        "limit_bytes": None,
+        "room_bytes": 16 * GIB - 1638 * MIB - 2 * GIB,
+        "charged_bytes": 192 * MIB,
+    }
+    base.update(changes)  # type: ignore[typeddict-item] # the test says which
+    return base
+
+
 def status(*models: wire.Model, **changes: Any) -> wire.Status:  # noqa: ANN401 (any field)
     base: wire.Status = {
         "version": "0.1.0",
@@ -137,6 +162,7 @@ def status(*models: wire.Model, **changes: Any) -> wire.Status:  # noqa: ANN401 
         "held": [],
         "state": {"ok": True, "error": None},
         "history": {"ok": True, "written": 1234, "queued": 0, "dropped": 0, "error": None},
+        "memory": {"ram": pool()},
         "models": list(models),
         "policies": [
             {
@@ -144,6 +170,8 @@ def status(*models: wire.Model, **changes: Any) -> wire.Status:  # noqa: ANN401 
                 "default": True,
                 "otherwise": ["quality"],
                 "fallback": ["fast"],
+                "rules": 2,
+                "tiers": ["local"],
                 "path": "policies/default.yaml",
             },
         ],
@@ -228,43 +256,6 @@ def described() -> wire.Described:
             },
         ],
         "problems": [],
-    }
-
-
-def plan() -> wire.Plan:
-    policy = _change("default", "live", "otherwise", (["fast"], ["new", "fast"]), "policies/default.yaml:4")
-    policy["kind"] = "policy"
-    return {
-        "changes": [
-            _change("fast", "replace", "source", ("demo:tiny", "demo:small"), "models.d/fast.yaml:3"),
-            _change("fast", "live", "sampling.temperature", (None, 0.2), "models.d/fast.yaml:7"),
-            _change("coder", "reload", "parallel", (2, 4), "models.d/coder.yaml:5"),
-            _change("new", "create", "", (None, None), "models.d/new.yaml"),
-            _change("old", "remove", "", (None, None), "models.d/old.yaml"),
-            policy,
-        ],
-        "steps": [
-            {"action": "load", "model": "fast", "revision": NEW, "replica": None, "why": "source changed"},
-            {"action": "switch", "model": "fast", "revision": NEW, "replica": None, "why": "it is ready"},
-            {"action": "drain", "model": "fast", "revision": OLD, "replica": "fast-1", "why": "replaced"},
-            {"action": "unload", "model": "fast", "revision": OLD, "replica": "fast-1", "why": "drained"},
-        ],
-        "failed": [],
-        "problems": [],
-    }
-
-
-def _change(name: str, kind: str, field: str, values: tuple[object, object], where: str) -> wire.Change:
-    path, _, line = where.partition(":")
-    return {
-        "kind": "model",
-        "name": name,
-        "class": kind,
-        "field": field,
-        "old": values[0],
-        "new": values[1],
-        "path": path,
-        "line": int(line or 0),
     }
 
 

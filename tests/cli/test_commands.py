@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import payloads
+from tests.cli import payloads, payloads_plan
 from tests.cli.admin_server import Script
 from tests.cli.conftest import Shell
 
@@ -173,9 +173,9 @@ def test_reload_can_confirm_what_disappeared(shell: Shell, daemon: Script) -> No
 @pytest.mark.parametrize(
     ("plan", "code"),
     [
-        ({"changes": [], "steps": [], "failed": [], "problems": []}, 0),
-        (payloads.plan(), 2),
-        (payloads.plan() | {"problems": [payloads.PROBLEM]}, 1),
+        (payloads_plan.empty(), 0),
+        (payloads_plan.plan(), 2),
+        (payloads_plan.plan() | {"problems": [payloads.PROBLEM]}, 1),
     ],
 )
 def test_plan_exits_with_0_2_or_1(plan: object, code: int, shell: Shell, daemon: Script) -> None:

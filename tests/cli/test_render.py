@@ -13,11 +13,12 @@ import pytest
 from orchestrator.cli import wire
 from orchestrator.cli.client import Admin
 from orchestrator.cli.show_describe import describe_lines
+from orchestrator.cli.show_doctor import doctor_lines
 from orchestrator.cli.show_plan import plan_lines
 from orchestrator.cli.show_reload import reload_lines
 from orchestrator.cli.show_status import status_lines
 from orchestrator.cli.terminal import Terminal
-from tests.cli import payloads
+from tests.cli import payloads, payloads_memory, payloads_plan
 from tests.cli.admin_server import Script
 from tests.cli.conftest import Shell
 
@@ -42,10 +43,15 @@ def _reload(admin: Admin, terminal: Terminal) -> list[str]:
     return reload_lines(admin.reload(5), terminal, NOW, waited=True)
 
 
+def _doctor(admin: Admin, terminal: Terminal) -> list[str]:
+    return doctor_lines(admin.doctor(), terminal)
+
+
 UNSETTLED = payloads.reloaded(
     settled=False, models=[payloads.model(), payloads.swapping()], problems=[payloads.PROBLEM]
 )
-NO_PLAN: wire.Plan = {"changes": [], "steps": [], "failed": [], "problems": []}
+UNREACHABLE = payloads.reloaded(models=[payloads.model(), payloads_memory.unreachable()])
+NO_PLAN = payloads_plan.empty()
 FAILED: list[wire.Failed] = [
     {
         "model": "fast",
@@ -68,19 +74,27 @@ CASES: list[Case] = [
     ("status_busy", "GET /v1/status", payloads.busy(), _status),
     ("status_mended", "GET /v1/status", payloads.mended(), _status),
     ("status_empty", "GET /v1/status", payloads.status(policies=[]), _status),
+    ("status_memory", "GET /v1/status", payloads_memory.mixed(), _status),
+    ("status_crowded", "GET /v1/status", payloads_memory.crowded(), _status),
+    ("status_many", "GET /v1/status", payloads_memory.many(), _status),
     ("describe", "GET /v1/models/quality", payloads.described(), _describe),
-    ("plan", "POST /v1/plan", payloads.plan(), _plan),
+    ("describe_memory", "GET /v1/models/quality", payloads_memory.described(), _describe),
+    ("describe_resting", "GET /v1/models/quality", payloads_memory.described_resting(), _describe),
+    ("doctor", "GET /v1/doctor", payloads_memory.findings(), _doctor),
+    ("plan_in_place", "POST /v1/plan", payloads_plan.in_place(), _plan),
+    ("plan", "POST /v1/plan", payloads_plan.plan(), _plan),
     ("plan_empty", "POST /v1/plan", NO_PLAN, _plan),
     ("plan_failed", "POST /v1/plan", NO_PLAN | {"failed": FAILED}, _plan),
-    ("plan_problem", "POST /v1/plan", payloads.plan() | {"problems": [payloads.PROBLEM]}, _plan),
+    ("plan_problem", "POST /v1/plan", payloads_plan.plan() | {"problems": [payloads.PROBLEM]}, _plan),
     ("reload_settled", "POST /v1/reload", payloads.reloaded(), _reload),
     ("reload_rejected", "POST /v1/reload", payloads.reloaded(models=[payloads.rejected()]), _reload),
+    ("reload_unreachable", "POST /v1/reload", UNREACHABLE, _reload),
     ("reload_unsettled", "POST /v1/reload", UNSETTLED, _reload),
 ]
-WIDTHS = [80, 120, None]
+WIDTHS = [80, 100, 120, None]
 
 
-@pytest.mark.parametrize("width", WIDTHS, ids=["80", "120", "piped"])
+@pytest.mark.parametrize("width", WIDTHS, ids=["80", "100", "120", "piped"])
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_the_page_is_the_golden_one(case: Case, width: int | None, shell: Shell, daemon: Script) -> None:
     name, path, answer, show = case
@@ -125,7 +139,7 @@ def test_without_utf_8_a_page_is_ascii_and_still_aligned() -> None:
     terminal = Terminal(out=out, unicode=False, width=120)
     for lines in (
         status_lines(payloads.busy(), terminal, NOW),
-        plan_lines(payloads.plan(), terminal),
+        plan_lines(payloads_plan.plan(), terminal),
         describe_lines(payloads.described(), terminal, NOW),
     ):
         for line in lines:
