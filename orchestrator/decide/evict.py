@@ -19,23 +19,28 @@ from orchestrator.values.spec import LoadWhen, ModelSpec
 from orchestrator.values.state import State
 
 # Residency is this many times the model's own load time where that is longer than the setting: then at most
-# a fifth of the time goes into loading. A cap bounds how long others wait. Guesses; see benchmarks/thrash.py.
-LOADS_WORTH: Final = 4.0
-MOST_RESIDENCY_S: Final = 60.0
-# A replica that nobody has used for this long, or for its own load time, need not stay out its residency.
-SETTLED_S: Final = 1.0
+# a ninth of the time goes into loading. Figures: benchmarks/thrash.py.
+LOADS_WORTH: Final = 8.0
+# Who is pushed out and asks again at once waits for a load, the residency of the other, another load, and the
+# answer before it: with this many loads' time taken off, all of that ends before it has waited for too long.
+LOADS_WAITED_FOR: Final = 3.0
+# A replica that nobody has used for this long, or for this part of its load time, need not stay out its
+# residency: its client thinks, or is the very one that waits for the other model.
+SETTLED_S: Final = 0.25
+SETTLED_LOADS: Final = 0.25
 
 
 def residency_s(state: State, replica: Replica, limits: Limits) -> float:
     """Return how long a replica stays after it became ready, though others want its memory."""
     load_s = state.footprints.get(replica.launch, UNKNOWN).load_s or 0.0
-    return min(max(limits.min_residency_s, LOADS_WORTH * load_s), MOST_RESIDENCY_S)
+    bearable_s = max(load_s, limits.wait_s - LOADS_WAITED_FOR * load_s)
+    return max(limits.min_residency_s, min(LOADS_WORTH * load_s, bearable_s))
 
 
 def leaves_at(state: State, replica: Replica, demand: Demand, limits: Limits, now: datetime) -> datetime:
     """Return from when on a ready on-demand replica makes room for a model that somebody waits for.
 
-    It has been there for its residency, or unused for its load time, whichever comes first.
+    It has been there for its residency, or unused for a part of its load time, whichever comes first.
     """
     resident_s = residency_s(state, replica, limits)
     stayed = replica.since + timedelta(seconds=resident_s)
@@ -43,7 +48,7 @@ def leaves_at(state: State, replica: Replica, demand: Demand, limits: Limits, no
         return stayed
     load_s = state.footprints.get(replica.launch, UNKNOWN).load_s or 0.0
     unused = demand.idle_since.get(replica.id, min(replica.since, now))
-    return min(stayed, unused + timedelta(seconds=min(max(SETTLED_S, load_s), resident_s)))
+    return min(stayed, unused + timedelta(seconds=min(max(SETTLED_S, SETTLED_LOADS * load_s), resident_s)))
 
 
 def on_demand(state: State, model: str) -> bool:

@@ -138,27 +138,26 @@ class _Play:
                 return
             case _:
                 self._state = issued
+        # Before the load is played: afterwards the launch that it replaces is forgotten.
+        takes_s = self._load_s(action) if isinstance(action, Load) else None
         replica = issued.fleet.replicas.get(action.replica)
         if replica is not None and not isinstance(action, Drain):
             switches = self._end(replica)
         else:
             switches = self._switches(before, action.model)
-        yield self._replica_step(action, before)
+        yield replace(self._replica_step(action, before), takes_s=takes_s)
         yield from switches
 
     def _replica_step(self, action: Action, before: State) -> Step:
         if isinstance(action, Fetch | CallOff | Remove):
             raise TypeError(action)
-        takes_s = None
         if isinstance(action, Load):
             revision = action.spec.revision
-            takes_s = self._load_s(action)
         else:
             replica = before.fleet.replicas.get(action.replica)
             revision = replica.spec.revision if replica else ""
         name = type(action).__name__.lower()
-        step = self._step(name, action.model, revision, action.replica, action.why, before)
-        return replace(step, takes_s=takes_s)
+        return self._step(name, action.model, revision, action.replica, action.why, before)
 
     def _step(self, action: str, model: str, revision: str, replica: str, why: str, before: State) -> Step:
         return Step(

@@ -58,13 +58,15 @@ class Limits:
     have few cores, and a crashed model should not queue behind a big one.
     `fetches_at_once` bounds downloads. A replica that others want to push out
     stays for `min_residency_s` after it became ready, or for a few times its
-    own load time where that is longer (see decide/evict.py).
+    own load time where that is longer (see decide/evict.py). A request waits
+    `wait_s` for a model at the most.
     """
 
     loads_at_once: int = 4
     fetches_at_once: int = 2
     drain_s: float = 30.0
     min_residency_s: float = 10.0
+    wait_s: float = 30.0
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -73,4 +75,5 @@ def limits_of(settings: Settings) -> Limits:
         fetches_at_once=settings.fetches_at_once,
         drain_s=settings.drain_s,
         min_residency_s=settings.min_residency_s,
+        wait_s=settings.wait_for_model_s,
     )

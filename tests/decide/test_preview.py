@@ -23,6 +23,7 @@ from orchestrator.values.event import (
     ReplicaUnloaded,
 )
 from orchestrator.values.fleet import Fleet, Phase, Replica
+from orchestrator.values.memory import RAM, Footprint, Memory, Pool
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelSpec, ModelState
 from orchestrator.values.state import ModelRecord, State
@@ -309,3 +310,20 @@ def test_unloads_of_one_pass_come_before_its_loads() -> None:
         ("load", "new-1.1"),
         ("switch", "new-1.1"),
     ]
+
+
+def test_an_update_in_place_is_expected_to_take_as_long_as_the_last_load() -> None:
+    memory = Memory(pools={RAM: Pool(total=1000)}, at=NOW)
+    footprints = {
+        OLD.launch: Footprint(measured={RAM: 600}, load_s=4.0),
+        NEW.launch: Footprint(estimated={RAM: 700}),
+    }
+    held = replace(state(OLD, r(OLD, 1), stable=OLD), memory=memory, footprints=footprints)
+    steps = preview(held, reading(NEW, generation=2), LIMITS)
+    assert [(step.action, step.takes_s, step.interrupts, step.unavailable_s) for step in steps] == [
+        ("drain", None, False, None),
+        ("unload", None, False, None),
+        ("load", 4.0, False, None),
+        ("switch", None, True, 4.0),
+    ]
+    assert [step.peak[RAM] for step in steps] == [600, 600, 700, 700]
