@@ -19,8 +19,8 @@ from orchestrator.values.spec import LoadWhen, ModelSpec
 from orchestrator.values.state import State
 
 # Residency is this many times the model's own load time where that is longer than the setting: then at most
-# a ninth of the time goes into loading. Figures: benchmarks/thrash.py.
-LOADS_WORTH: Final = 8.0
+# a sixth of the time goes into loading. Figures: benchmarks/thrash.py.
+LOADS_WORTH: Final = 5.0
 # Who is pushed out and asks again at once waits for a load, the residency of the other, another load, and the
 # answer before it: with this many loads' time taken off, all of that ends before it has waited for too long.
 LOADS_WAITED_FOR: Final = 3.0

@@ -29,7 +29,7 @@ def loads_in(load_s: float | None) -> State:
     [
         (None, 2.0),  # nothing was measured: the setting
         (0.1, 2.0),  # no shorter than the setting
-        (1.0, 8.0),  # in proportion to its load
+        (1.0, 5.0),  # in proportion to its load
         (5.0, 15.0),  # no longer than others can wait
         (9.0, 9.0),  # and never shorter than its load
         (20.0, 20.0),
@@ -68,4 +68,4 @@ def test_what_nobody_uses_does_not_stay_out_its_residency(
 
 def test_what_is_in_use_stays_out_its_residency() -> None:
     busy = replace(NO_DEMAND, leases={HERE.id: 1})
-    assert leaves_at(loads_in(1.0), HERE, busy, LIMITS, NOW) == NOW + timedelta(seconds=8)
+    assert leaves_at(loads_in(1.0), HERE, busy, LIMITS, NOW) == NOW + timedelta(seconds=5)
