@@ -212,7 +212,7 @@ async def _long_answer(running: Running) -> list[Any]:
     for _ in range(50):  # an answer ends where the context does; another begins
         try:
             _, said = await ask(running, "/v1/chat/completions", body)
-        except aiohttp.ClientConnectorError:
+        except aiohttp.ClientError:  # its socket goes while we connect, or write
             said = {"error": "gone"}
         events = said if isinstance(said, list) else [said]
         if "error" in events[-1]:
