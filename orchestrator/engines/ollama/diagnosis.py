@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.engines.base import Finding
 from orchestrator.engines.ollama.names import is_ours
-from orchestrator.engines.ollama.place import is_here
+from orchestrator.engines.ollama.place import is_here, shown
 from orchestrator.engines.ollama.server import Resident, Server
 from orchestrator.engines.ollama.trouble import Refused, check_version
 from orchestrator.errors import EngineError
@@ -12,13 +12,14 @@ from orchestrator.errors import EngineError
 
 async def findings_of(server: Server, environment: Mapping[str, str]) -> Sequence[Finding]:
     """Return what is there, and what to do about what is not; never raises."""
-    what = f"Ollama at {server.url}"
+    what = f"Ollama at {shown(server.url)}"
     try:
         version = await server.version()
         check_version(server.url, version)
         listed, resident = await server.listed(), await server.resident()
     except EngineError as error:
-        return (Finding(what=what, ok=False, found=error.what, fix=error.fix),)
+        said, fix = (text.replace(server.url, shown(server.url)) for text in (error.what, error.fix))
+        return (Finding(what=what, ok=False, found=said, fix=fix),)
     except Refused as refused:
         fix = "name the server by its address: OLLAMA_HOST, or `endpoint` in the models' files"
         return (Finding(what=what, ok=False, found=f"it refuses us: status {refused.status}", fix=fix),)

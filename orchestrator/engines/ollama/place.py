@@ -52,6 +52,12 @@ def is_here(url: str) -> bool:
     return address.is_loopback or host in _own_addresses()
 
 
+def shown(url: str) -> str:
+    """Return a server's address as it may be shown: a user or a path in it may hold a secret."""
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}"
+
+
 def port_of(url: str) -> int:
     """Return the port that a URL leads to."""
     split = urlsplit(url)

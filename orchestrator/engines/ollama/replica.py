@@ -16,6 +16,7 @@ from orchestrator.engines.ollama.relay import Relay, Silence
 from orchestrator.engines.ollama.site import Site
 from orchestrator.errors import EngineError, EngineUnavailable, LoadFailed, LoadTimedOut, ReplicaDied
 from orchestrator.values.fleet import Running
+from orchestrator.values.hidden import hiding
 from orchestrator.values.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Replica:
         self._terms = terms
         self._on_death = on_death
         self._places = Places(sites, spec.parallel)
-        self._bridge = Bridge(path, spec.name, Relay(spec.name, self._places, terms.silence, self._lost))
+        relay = Relay(spec.name, self._places, terms.silence, self._lost)
+        self._bridge = Bridge(path, spec.name, relay, hide=hiding(spec))
         self._limit: asyncio.Timeout | None = None
         self._settled = asyncio.Event()  # the start has come to its end
         self._ending = asyncio.Lock()

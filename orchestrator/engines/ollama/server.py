@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ class Server:
     def _client(self) -> "ollama.AsyncClient":
         import ollama  # noqa: PLC0415 (takes a quarter of a second, which a daemon without Ollama can do without)
 
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # or it tells of every request
         transport = _Keyless(GuardedTransport(self.session))
         return ollama.AsyncClient(self.url, transport=transport, trust_env=False, follow_redirects=False)
 
