@@ -1,9 +1,11 @@
 """The engine `ollama`: models that Ollama servers run, on this machine or beside it."""
 
+from types import MappingProxyType
 from typing import Final
 
 from orchestrator.engines.base import Engine, Premises
 from orchestrator.values.engine import EngineTraits
+from orchestrator.workers.quantize_types import QUANTIZE
 
 TRAITS: Final = EngineTraits(
     name="ollama",
@@ -11,7 +13,7 @@ TRAITS: Final = EngineTraits(
     schemes=("ollama", "file", "demo", "hf", "https"),
     bare="ollama",
     takes=frozenset({"endpoint", "api_key", "quantize", "accelerator"}),
-    choices={"accelerator": ("auto", "cpu")},
+    choices=MappingProxyType({"accelerator": ("auto", "cpu"), "quantize": QUANTIZE}),
 )
 
 
