@@ -21,6 +21,4 @@ def build(premises: Premises) -> Engine:
     """Return the engine; nothing is connected to before a model needs it."""
     from orchestrator.engines.ollama.engine import OllamaEngine  # noqa: PLC0415 (only what is used is imported)
 
-    from orchestrator.engines.ollama.engine import OllamaEngine  # noqa: PLC0415 (only what is used is imported)
-
     return OllamaEngine(premises)
