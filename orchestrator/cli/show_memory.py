@@ -61,7 +61,7 @@ def pools_of(steps: Iterable[wire.Step]) -> list[str]:
 def course(step: wire.StepMemory, pool: str) -> str:
     """Return what is charged before, at the peak of and after a step: `2.0 → 6.0 → 4.0 GiB`."""
     sizes = [step[when].get(pool, 0) for when in ("before", "peak", "after")]
-    return words.course(sizes)
+    return words.course(sizes) if any(sizes) else "-"
 
 
 def taken(pools: dict[str, int]) -> str:

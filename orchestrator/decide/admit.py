@@ -111,7 +111,7 @@ class _Admission:
             return
         chosen = self._victims(candidate, needed, soon)
         if chosen is None:
-            if candidate.own is None:
+            if candidate.own is None and self._is_within_reach(candidate, needed, soon):
                 self._set_aside(needed)
             return
         for replica in chosen:
@@ -141,6 +141,20 @@ class _Admission:
         if chosen is None and own is not None and not candidate.retried and own.id not in self._drained:
             chosen = evict.enough(self._state, [*order, own], needed, soon)
         return chosen
+
+    def _is_within_reach(self, candidate: Candidate, needed: Pools, soon: Pools) -> bool:
+        """Say whether there will be room once others have stayed out their residency and their requests.
+
+        Where there will not, programs outside hold the memory, for who knows how long: nobody waits with it.
+        """
+        later = (
+            budget.charge(self._state, replica)
+            for replica in self._state.fleet.replicas.values()
+            if replica.phase in (Phase.STARTING, Phase.READY)
+            and replica.id not in self._drained
+            and evict.may_give_way(self._state, replica, candidate.spec)
+        )
+        return budget.fits(needed, added((soon, *later)))
 
     def _set_aside(self, needed: Pools) -> None:
         for pool, size in needed.items():

@@ -67,11 +67,16 @@ def victims(state: State, demand: Demand, limits: Limits, now: datetime, wanting
     found = [
         replica
         for replica in _evictable(state)
-        if replica.model != wanting.name
-        and on_demand(state, replica.model)
+        if may_give_way(state, replica, wanting)
         and (wanting.resident or leaves_at(state, replica, demand, limits, now) <= now)
     ]
     return sorted(found, key=lambda replica: _worth(state, replica, demand, now))
+
+
+def may_give_way(state: State, replica: Replica, wanting: ModelSpec) -> bool:
+    """Say whether a replica is one that ever makes room for `wanting`."""
+    other = replica.model != wanting.name
+    return other and on_demand(state, replica.model) and not _pinned(state, replica.model)
 
 
 def under_pressure(state: State, demand: Demand, now: datetime) -> list[Replica]:
@@ -107,10 +112,16 @@ def enough(
 
 def _evictable(state: State) -> Iterator[Replica]:
     for replica in state.fleet.replicas.values():
-        record = state.models.get(replica.model)
-        desired = record.desired if record else None
-        if replica.phase is Phase.READY and not (desired and desired.pinned) and charge(state, replica):
+        if replica.phase is not Phase.READY or _pinned(state, replica.model):
+            continue
+        if any(charge(state, replica).values()):
             yield replica
+
+
+def _pinned(state: State, model: str) -> bool:
+    record = state.models.get(model)
+    desired = record.desired if record else None
+    return desired is not None and desired.pinned
 
 
 def _worth(state: State, replica: Replica, demand: Demand, now: datetime) -> tuple[bool, float, str]:

@@ -69,7 +69,7 @@ def fold(state: State, event: Event) -> Folded:
         case ReloadAsked(at=at):
             models = {name: replace(record, rejected={}) for name, record in state.models.items()}
             # What was checked is looked at again: somebody may have moved it.
-            again = replace(state, models=models, fetched=frozenset())
+            again = replace(state, models=models, fetched=frozenset(), removed=frozenset())
             folded = Folded(_refreshed(again, state.models, at))
         case _:
             assert_never(event)

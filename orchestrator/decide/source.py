@@ -22,6 +22,9 @@ def issued(state: State, action: Fetch | CallOff | Remove, at: datetime) -> Fold
     match action:
         case Fetch(model=name, spec=spec):
             state = replace(state, fetching={**state.fetching, name: spec.launch})
+            earlier = state.models[name].rejected.get(spec.launch)
+            if earlier and earlier.lasting:  # tried again for days, perhaps: that is told once
+                return Folded(state)
             text = f"{spec.source.written} is fetched and checked: {action.why}"
             return Folded(state, (_fact(state, name, at, "Fetching", text),))
         case CallOff(model=name):
@@ -102,6 +105,7 @@ def _failed(state: State, event: FetchFailed) -> Folded:
     after = replace(state, fetching=_without(state, event.model))
     record = state.models[event.model]
     spec = next((s for s in (record.desired, record.stable) if s and s.launch == event.launch), None)
+    earlier = record.rejected.get(event.launch)
     if spec is not None:
         new = Rejection(
             revision=spec.revision,
@@ -116,9 +120,11 @@ def _failed(state: State, event: FetchFailed) -> Folded:
             last_at=event.at,
             retry_at=None,
         )
-        rejection = reject(record.rejected.get(event.launch), event.at, event.draw, new=new, ready_for_s=None)
+        rejection = reject(earlier, event.at, event.draw, new=new, ready_for_s=None)
         record = replace(record, rejected={**record.rejected, event.launch: rejection})
         after = replace(after, models={**after.models, record.name: record})
+    if earlier and event.lasting and (earlier.reason, earlier.message) == (event.reason, event.message):
+        return Folded(after)
     fact = _fact(after, event.model, event.at, event.reason, event.message, Severity.WARNING)
     return Folded(after, (fact,))
 

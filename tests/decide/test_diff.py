@@ -111,9 +111,9 @@ def test_when_a_model_is_loaded_is_live() -> None:
 )
 def test_a_change_of_what_is_not_shown_is_told_without_it(
     field: str,
-    old: Any,
-    new: Any,
-    shown: str,  # noqa: ANN401 (any field)
+    old: Any,  # noqa: ANN401 (any field)
+    new: Any,  # noqa: ANN401 (any field)
+    shown: str,
 ) -> None:
     before, after = model(spec(**{field: old})), model(spec(**{field: new}))
     (change,) = [c for c in changes(of(before), of(after)) if c.field != "health"]
