@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
@@ -23,7 +24,9 @@ from orchestrator.values.event import (
     ReplicaUnloaded,
     UnloadFailed,
 )
+from orchestrator.values.hidden import Hide, hiding
 from orchestrator.values.memory import Footprint
+from orchestrator.values.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class Performer:
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._headway: dict[str, Headway] = {}
+        self._hiding: dict[str, Hide] = {}  # of the replicas that are loading or loaded
 
     def start(self, tasks: asyncio.TaskGroup, action: Fetch | CallOff | Load | Unload | Remove) -> None:
         """Begin to perform `action` in `tasks`."""
@@ -71,15 +75,16 @@ class Performer:
     def lost(self, replica: str, cause: Exception) -> None:
         """Post that a replica would not load or ended by itself."""
         known = cause if isinstance(cause, EngineError) else None
+        hide = self._hiding.pop(replica, str)
         self._post(
             ReplicaLost(
                 at=clock.now(),
                 replica=replica,
                 reason=type(cause).__name__ if known else "Bug",
-                message=_said(cause),
+                message=hide(_said(cause)),
                 terminal=known.terminal if known else False,
                 lasting=known.lasting if known else False,
-                fix=known.fix if known else "",
+                fix=hide(known.fix) if known else "",
                 draw=random.random(),  # noqa: S311 (spreads retries; nothing to guess)
             )
         )
@@ -89,7 +94,7 @@ class Performer:
         headway = self._headway[name] = Headway()
         try:
             engine = self._engine(spec.engine)
-            version = await engine.version(spec)
+            version = hiding(spec)(await engine.version(spec))
             found = await engine.ensure_fetched(spec, lambda news: headway.take(news, clock.monotonic_s()))
             resolved = replace(spec, source=replace(spec.source, resolved=found.resolved))
             if known is None or known.engine_version != version:
@@ -99,8 +104,8 @@ class Performer:
                 known = replace(known, estimated=await engine.estimate(resolved))
         except EngineError as error:
             self._fetch_failed(action, error)
-        except Exception as error:
-            log.exception("fetch for %s failed in a way nobody thought of", name)
+        except Exception as error:  # noqa: BLE001 (it is logged, and becomes an event)
+            _log_bug(f"fetch for {name}", spec, error)
             self._fetch_failed(action, error)
         else:
             self._post(
@@ -116,16 +121,17 @@ class Performer:
 
     def _fetch_failed(self, action: Fetch, cause: Exception) -> None:
         known = cause if isinstance(cause, EngineError) else None
+        hide = hiding(action.spec)
         self._post(
             FetchFailed(
                 at=clock.now(),
                 model=action.model,
                 launch=action.spec.launch,
                 reason=type(cause).__name__ if known else "Bug",
-                message=_said(cause),
+                message=hide(_said(cause)),
                 terminal=known.terminal if known else False,
                 lasting=known.lasting if known else False,
-                fix=known.fix if known else "",
+                fix=hide(known.fix) if known else "",
                 draw=random.random(),  # noqa: S311 (spreads retries; nothing to guess)
             )
         )
@@ -147,9 +153,10 @@ class Performer:
             await asyncio.wait([called_off])
         try:
             freed = await self._engine(action.spec.engine).ensure_removed(action.spec, action.keep)
-        except Exception as error:
-            log.exception("removal of %s failed", action.spec.source.written)
-            self._post(RemoveFailed(at=clock.now(), model=action.model, message=_said(error)))
+        except Exception as error:  # noqa: BLE001 (it is logged, and becomes an event)
+            _log_bug(f"removal of {action.spec.source.written}", action.spec, error)
+            message = hiding(action.spec)(_said(error))
+            self._post(RemoveFailed(at=clock.now(), model=action.model, message=message))
         else:
             self._post(Removed(at=clock.now(), model=action.model, freed_bytes=freed))
 
@@ -157,11 +164,12 @@ class Performer:
         try:
             engine = self._engine(action.spec.engine)
             began_s = clock.monotonic_s()
+            self._hiding[action.replica] = hiding(action.spec)
             running = await engine.ensure_loaded(action.replica, action.spec)
         except EngineError as error:
             self.lost(action.replica, error)
-        except Exception as error:
-            log.exception("load of %s failed in a way nobody thought of", action.replica)
+        except Exception as error:  # noqa: BLE001 (it is logged, and becomes an event)
+            _log_bug(f"load of {action.replica}", action.spec, error)
             self.lost(action.replica, error)
         else:
             load_s = round(clock.monotonic_s() - began_s, 3)
@@ -174,10 +182,12 @@ class Performer:
             await asyncio.wait([loading])
         try:
             await self._engine(action.engine).ensure_unloaded(action.replica)
-        except Exception as error:
-            log.exception("unload of %s failed", action.replica)
-            self._post(UnloadFailed(at=clock.now(), replica=action.replica, message=_said(error)))
+        except Exception as error:  # noqa: BLE001 (it is logged, and becomes an event)
+            hide = self._hiding.get(action.replica, str)
+            log.error("unload of %s failed\n%s", action.replica, hide(_trace(error)))  # noqa: TRY400 (hidden)
+            self._post(UnloadFailed(at=clock.now(), replica=action.replica, message=hide(_said(error))))
         else:
+            self._hiding.pop(action.replica, None)
             self._post(ReplicaUnloaded(at=clock.now(), replica=action.replica))
 
     def _engine(self, name: str) -> Engine:
@@ -190,3 +200,12 @@ class Performer:
 def _said(error: Exception) -> str:
     """Return what an engine said, in one sentence; a bug with its kind."""
     return error.what if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+
+
+def _log_bug(what: str, spec: ModelSpec, error: Exception) -> None:
+    """Log a failure with its trace, in which values of the model's file may stand."""
+    log.error("%s failed in a way nobody thought of\n%s", what, hiding(spec)(_trace(error)))
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))

@@ -43,6 +43,7 @@ class Bridge:
         handle: answers what is posted to one of `PATHS`.
         health: what GET /health says besides that all is well; raises
             RequestError where it is not.
+        hide: takes what must not be shown out of errors.
     """
 
     def __init__(
@@ -51,11 +52,14 @@ class Bridge:
         model: str,
         handle: Handle,
         health: Callable[[], Mapping[str, object]] = dict,
+        *,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self.path = path
         self._model = model
         self._handle = handle
         self._health = health
+        self._hide = hide
         self._created = int(clock.now().timestamp())
         self._crew = Crew()
         self._connections = Connections()
@@ -116,11 +120,23 @@ class Bridge:
         except RequestError as error:
             refuse(exchange, error)
 
+    def _shown(self, error: RequestError) -> RequestError:
+        """Return the error without what must not be shown."""
+        hide = self._hide
+        return RequestError(
+            hide(error.what),
+            status=error.status,
+            code=hide(error.code),
+            fix=hide(error.fix),
+            param=None if error.param is None else hide(error.param),
+            retry_after_s=error.retry_after_s,
+        )
+
     async def _run(self, exchange: Exchange) -> None:
         try:
             await self._handle(exchange)
         except RequestError as error:
-            refuse(exchange, error)
+            refuse(exchange, self._shown(error))
         except asyncio.CancelledError:
             refuse(exchange, _UNLOADED)
             raise

@@ -18,10 +18,18 @@ from orchestrator.engines.fetch.folders import (
     identity_of,
 )
 from orchestrator.engines.fetch.quantized import Quantized
-from orchestrator.engines.fetch.reference import REMOTE, can_move, label_of, reference_of
+from orchestrator.engines.fetch.reference import (
+    NAMELESS,
+    REMOTE,
+    can_move,
+    is_nameless,
+    label_of,
+    reference_of,
+)
 from orchestrator.engines.fetch.removal import remove_unused
 from orchestrator.engines.sources import SourceChecks, check_form, path_of
 from orchestrator.errors import EngineError, NotAllowed, SourceNotFound
+from orchestrator.values.hidden import hiding
 from orchestrator.values.spec import ModelSpec
 from orchestrator.workers.fetch.holdings import Holding, Holdings
 from orchestrator.workers.fetch.order import Order, encode_order
@@ -156,6 +164,7 @@ class Library:
             form=self._form,
             reference=reference_of(spec, self._form),
             label=label_of(spec.source),
+            name=NAMELESS if is_nameless(spec.source) else "",
             sha256=spec.source.sha256,
             resolved=spec.source.resolved,
             endpoint=endpoint.rstrip("/"),
@@ -170,7 +179,7 @@ class Library:
             quiet_s=2 * settings.fetch_stall_s + QUIET_S,
             own=environment,
             further={name: environment[name] for name in PASSED if name in environment},
-            redact=lambda text: _redacted(text, order, spec),
+            redact=hiding(spec, _tokens(settings.hf_token, environment)),
         )
         return await run(errand, progress)
 
@@ -270,8 +279,7 @@ def _placed(spec: ModelSpec) -> Iterator[None]:
         ) from None
 
 
-def _redacted(text: str, order: Order, spec: ModelSpec) -> str:
-    for secret in (order.location, order.token):
-        if secret and secret not in spec.source.written:
-            text = text.replace(secret, "…")
-    return text
+def _tokens(own: str, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the tokens that the child is given, each with what is shown in its place."""
+    passed = (environment.get(name, "") for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+    return {token.strip(): "(token)" for token in (own, *passed) if token.strip()}

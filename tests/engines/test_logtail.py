@@ -55,3 +55,17 @@ def test_every_line_goes_to_the_daemon_s_log_after_redaction(caplog: pytest.LogC
         tail.feed(b"loading secret\n")
     assert caplog.messages == ["r1: loading ***"]
     assert tail.lines == ("loading ***",)
+
+
+@pytest.mark.parametrize("start", [0, LINE_BYTES - 20, LINE_BYTES - 1, LINE_BYTES, 4 * LINE_BYTES - 3])
+@pytest.mark.parametrize("size", [7, LINE_BYTES, 9 * LINE_BYTES])
+def test_half_of_a_secret_is_not_left_where_a_line_is_cut(start: int, size: int) -> None:
+    hidden = "0123456789abcdefghij"
+    tail = LogTail("r1", lambda line: line.replace(hidden, "***"))
+    data = f"{'x' * start}{hidden}{'y' * 3 * LINE_BYTES}\nnext\n".encode()
+    for at in range(0, len(data), size):
+        tail.feed(data[at : at + size])
+    assert "012" not in "".join(tail.lines)
+    assert "hij" not in "".join(tail.lines)
+    assert len(tail.lines) == 2
+    assert tail.lines[1] == "next"

@@ -1,13 +1,16 @@
 """What becomes of a request that an endpoint will not or cannot answer; the servers are scripted."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
+from orchestrator.engines.openai.endpoints import Endpoints
+from orchestrator.errors import EngineUnavailable, SourceNotFound
 from orchestrator.values.spec import Sampling
-from tests.engines.openai_client import ANSWER, ERROR, KEY, both, leading_to, saying
-from tests.engines.openai_servers import STREAM, answer
+from tests.engines.openai_client import ANSWER, ERROR, KEY, both, leading_to, of, saying
+from tests.engines.openai_servers import STREAM, Asked, Script, answer, models, scripted
 from tests.engines.real_time import REAL_TIME
 
 pytestmark = REAL_TIME
@@ -27,7 +30,7 @@ async def test_an_error_within_a_stream_ends_it(runtime: Path) -> None:
     )
     async with leading_to(runtime, STREAM + events, api_key=KEY) as (client, _):
         got = await client.stream()
-    assert b"overheated ***" in got
+    assert b"overheated (api_key)" in got
     assert b"[DONE]" not in got
 
 
@@ -144,3 +147,42 @@ async def test_the_client_s_own_mistake_is_not_taken_elsewhere(runtime: Path) ->
     async with both(runtime, saying(answer(400, ERROR)), saying()) as (client, _, second):
         assert (await client.ask())[0] == 400
         assert second.posted() == []
+
+
+@pytest.mark.parametrize("before", range(460, 501, 10))
+async def test_half_of_the_key_is_not_left_where_a_message_is_cut(runtime: Path, before: int) -> None:
+    said = {"message": f"{'x' * before}{KEY}{'y' * 100}", "code": "c" * 60 + KEY, "param": KEY}
+    async with leading_to(runtime, answer(400, {"error": said}), api_key=KEY) as (client, _):
+        status, got = await client.ask()
+    assert status == 400
+    assert KEY[:4] not in json.dumps(got)
+
+
+def listing(reply: bytes) -> Script:
+    async def script(_: Asked, transport: asyncio.Transport) -> None:
+        transport.write(reply)
+
+    return script
+
+
+async def test_a_redirect_shows_nothing_of_a_secret_path() -> None:
+    reply = answer(302, b"", "location: ../v2/models?x=1")
+    written = "http://box/${env:PLACE}/v1"
+    async with scripted(listing(reply)) as server:
+        spec = of(f"{server.url}/s3cr3t-place/v1", endpoints_written=(written,))
+        endpoints = Endpoints(spec, egress=False)
+        with pytest.raises(EngineUnavailable) as raised:
+            await endpoints.first_look()
+        await endpoints.close()
+    assert "redirects to" in raised.value.what
+    assert "s3cr3t" not in str(raised.value)
+
+
+async def test_names_that_a_server_lists_are_shown_without_the_key_and_not_at_any_length() -> None:
+    async with scripted(listing(models(f"about-{KEY}-{'x' * 5000}"))) as server:
+        endpoints = Endpoints(of(server.url, api_key=KEY), egress=False)
+        with pytest.raises(SourceNotFound) as raised:
+            await endpoints.first_look()
+        await endpoints.close()
+    assert KEY not in str(raised.value)
+    assert len(str(raised.value)) < 500

@@ -10,6 +10,8 @@ KEPT_LINES: Final = 50
 # A line without an end (a progress bar, a binary dump) is cut here, so that
 # a child cannot fill the parent's memory, in bytes.
 LINE_BYTES: Final = 4096
+# So much of such a line is looked at first: what must not be shown is found whole where the line is cut.
+_READ_BYTES: Final = 4 * LINE_BYTES
 
 _MATTERS: Final = re.compile(
     r"error|fail|abort|assert|exception|cannot|can't|unable|invalid|unknown|unsupported|corrupt|"
@@ -32,20 +34,23 @@ class LogTail:
         self._name = name
         self._redact = redact
         self._partial = b""
+        self._cut = False  # the line that is coming was too long, and its rest is dropped
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def feed(self, data: bytes) -> None:
         """Take in what the child has written, in pieces of any size."""
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._keep(line[:LINE_BYTES])
-        if len(self._partial) > LINE_BYTES:
-            self.end()
+            self._take(line)
+            self._cut = False
+        if len(self._partial) > _READ_BYTES:
+            self._take(self._partial)
+            self._partial, self._cut = b"", True
 
     def end(self) -> None:
         """Take what is left as a line: nothing more will come to complete it."""
-        self._keep(self._partial[:LINE_BYTES])
-        self._partial = b""
+        self._take(self._partial)
+        self._partial, self._cut = b"", False
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -58,8 +63,11 @@ class LogTail:
         wrong = (line for line in reversed(self._lines) if _MATTERS.search(line))
         return next(wrong, self._lines[-1] if self._lines else "")
 
-    def _keep(self, raw: bytes) -> None:
-        line = self._redact(raw.decode(errors="replace").strip())
+    def _take(self, raw: bytes) -> None:
+        if self._cut:
+            return
+        shown = self._redact(raw[:_READ_BYTES].decode(errors="replace").strip())
+        line = shown.encode()[:LINE_BYTES].decode(errors="ignore")
         if line:
             self._lines.append(line)
             logger.debug("%s: %s", self._name, line)

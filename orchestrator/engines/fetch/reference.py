@@ -5,12 +5,15 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
+from orchestrator.values.hidden import is_substituted
 from orchestrator.values.spec import ModelSpec, Source, digest
 
 REMOTE: Final = frozenset({"hf", "https"})
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _LABEL_LENGTH: Final = 80
+# What a model is called in the cache whose own name may not be shown.
+NAMELESS: Final = "model"
 
 
 def reference_of(spec: ModelSpec, form: str) -> str:
@@ -27,12 +30,22 @@ def reference_of(spec: ModelSpec, form: str) -> str:
 
 
 def label_of(source: Source) -> str:
-    """Return a folder's name for people: the repository; of a URL, which may hold a secret, the file."""
+    """Return a folder's name for people: the repository, of a URL the file.
+
+    What `${…}` stands for is no name for people.
+    """
+    if is_nameless(source):
+        return NAMELESS
     if source.scheme == "hf":
         name = "--".join(source.location.partition("@")[0].split("/")[:2])
     else:
         name = PurePosixPath(urlsplit(source.location).path).stem
-    return _UNSAFE.sub("-", name).strip(".-")[:_LABEL_LENGTH] or "model"
+    return _UNSAFE.sub("-", name).strip(".-")[:_LABEL_LENGTH] or NAMELESS
+
+
+def is_nameless(source: Source) -> bool:
+    """Say whether `${…}` stands for a part of what the source is called; behind the `?` of a URL it may."""
+    return is_substituted(source.written.partition("?")[0])
 
 
 def can_move(source: Source) -> bool:

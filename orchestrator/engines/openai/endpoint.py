@@ -4,7 +4,7 @@ import asyncio
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,6 +24,9 @@ IN_A_ROW: Final = 3
 # The list of a large provider has some hundred models.
 MOST_LIST_BYTES: Final = 8 * 1024 * 1024
 _NAMED_AT_MOST: Final = 5
+# What an error shows of the names and addresses that a server gives, in characters.
+_NAME_LENGTH: Final = 100
+_URL_LENGTH: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +43,22 @@ class Endpoint:
     `trouble` is what keeps requests away from it, None where nothing does: a
     circuit breaker whose half-open state is the health check, which goes on.
     `in_flight` counts the requests under way. `place` is its host and port,
-    the only form in which it may be shown.
+    the only form in which it may be shown. `hide` takes out of what the server
+    says what must not be shown.
     """
 
-    def __init__(self, base: URL, session: aiohttp.ClientSession, defaults: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        base: URL,
+        session: aiohttp.ClientSession,
+        defaults: Mapping[str, float],
+        *,
+        hide: Callable[[str], str] = str,
+    ) -> None:
         self.base = base
         self.place = place_of(self.base)
         self.session = session
+        self._hide = hide
         self.quirks = Quirks(defaults)
         self.in_flight = 0
         self.trouble: EngineError | None = None
@@ -94,7 +106,7 @@ class Endpoint:
                 asyncio.timeout(CHECK_S),
                 self.session.get(self.url("/models"), allow_redirects=False) as answer,
             ):
-                self.server = answer.headers.get("Server", "")[:64]
+                self.server = self._hide(answer.headers.get("Server", ""))[:64]
                 content = await answer.content.read(MOST_LIST_BYTES)
                 while not answer.content.at_eof() and len(content) < MOST_LIST_BYTES:
                     content += await answer.content.read(MOST_LIST_BYTES)
@@ -133,17 +145,14 @@ class Endpoint:
         if not served or {model, f"{model}:latest", f"models/{model}"} & served:
             return None
         near = difflib.get_close_matches(model, served, n=1) or sorted(served)[:_NAMED_AT_MOST]
-        return _certain(
-            SourceNotFound(
-                f"{self.place} has no model '{source.written}'",
-                fix=f"write as `source` one of: {', '.join(near)}",
-            )
-        )
+        shown = ", ".join(self._hide(name)[:_NAME_LENGTH] for name in near)
+        what = f"{self.place} has no model '{source.written}'"
+        return _certain(SourceNotFound(what, fix=f"write as `source` one of: {shown}"))
 
     def _redirected(self, location: str) -> EngineError:
         try:
             target = self.base.join(URL(location)).with_user(None).with_query(None).with_fragment(None)
-            where = str(target).removesuffix("/models")
+            where = self._hide(str(target).removesuffix("/models"))[:_URL_LENGTH]
         except ValueError:
             where = "somewhere else"
         return EngineUnavailable(

@@ -10,6 +10,7 @@ from yarl import URL
 from orchestrator.engines.egress import ALLOW, Egress
 from orchestrator.engines.openai.endpoint import Endpoint
 from orchestrator.errors import EngineError, EngineUnavailable, LoadFailed, NotAllowed
+from orchestrator.values.hidden import hiding
 from orchestrator.values.spec import ModelSpec
 
 AGENT: Final = "model-orchestrator"
@@ -35,12 +36,12 @@ class Endpoints:
             )
         bases = [_base(url, spec.name) for url in spec.endpoints]
         self.spec = spec
-        self.secret = spec.api_key.strip()
+        self.hide = hiding(spec)
         # A name that looks near and leads away is refused whatever is allowed: policies take it for local.
         self._guard = Egress(anywhere=egress and spec.remote)
-        self._session = self._guard.session(_headers(spec.name, self.secret))
+        self._session = self._guard.session(_headers(spec.name, spec.api_key.strip()))
         defaults = spec.sampling.as_request_fields()
-        self.all = tuple(Endpoint(base, self._session, defaults) for base in bases)
+        self.all = tuple(Endpoint(base, self._session, defaults, hide=self.hide) for base in bases)
 
     @property
     def reason(self) -> EngineError | None:

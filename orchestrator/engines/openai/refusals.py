@@ -14,6 +14,7 @@ from orchestrator import clock
 from orchestrator.errors import EngineError, RequestError
 
 MOST_MESSAGE: Final = 500
+MOST_CODE: Final = 64
 MOST_RETRY_AFTER_S: Final = 86_400
 UNAVAILABLE_RETRY_S: Final = 5
 # Statuses that say something about the request itself, so that they are the client's business.
@@ -26,7 +27,7 @@ _LATE: Final = frozenset({408, 504, 522, 524})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """An upstream's error, whatever its shape was. Fields are "" where it had none."""
+    """An upstream's error, whatever its shape was and however long. Fields are "" where it had none."""
 
     status: int
     message: str
@@ -66,6 +67,7 @@ def as_refusal(said: Said, place: str, retry_after: str = "") -> RequestError:
         place: its host and port.
         retry_after: its header of that name.
     """
+    said = _cut(said)
     status = said.status
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         # The upstream's words are left out: some repeat the key.
@@ -138,8 +140,8 @@ def _of_json(status: int, content: object) -> Said:
     return Said(
         status=status,
         message=_tidy(message if isinstance(message, str) else ""),
-        code=code[:64] if isinstance(code, str) else "",
-        param=param[:64] if isinstance(param, str) else "",
+        code=code if isinstance(code, str) else "",
+        param=param if isinstance(param, str) else "",
     )
 
 
@@ -152,13 +154,23 @@ def _details(detail: object) -> str:
 
 
 def _plain(body: bytes) -> str:
-    text = body[: 4 * MOST_MESSAGE].decode(errors="replace").strip()
+    text = body.decode(errors="replace").strip()
     return "" if text.startswith("<") else _tidy(text)  # a page says nothing to a program
 
 
 def _tidy(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= MOST_MESSAGE else flat[:MOST_MESSAGE] + "…"
+    return " ".join(text.split())
+
+
+def _cut(said: Said) -> Said:
+    """Return it in the length in which it is shown: by now nothing can be left of a secret that is cut."""
+    message = said.message
+    return Said(
+        status=said.status,
+        message=message if len(message) <= MOST_MESSAGE else message[:MOST_MESSAGE] + "…",
+        code=said.code[:MOST_CODE],
+        param=said.param[:MOST_CODE],
+    )
 
 
 def _seconds(retry_after: str) -> int | None:

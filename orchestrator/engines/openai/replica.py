@@ -111,10 +111,10 @@ class OpenAIReplica:
             self.spec.name,
             self.spec.source.location,
             endpoints.all,
-            secret=endpoints.secret,
+            hide=endpoints.hide,
             failed=self._failed.set,
         )
-        self._bridge = Bridge(self.socket, self.spec.name, upstream.handle, self._health)
+        self._bridge = Bridge(self.socket, self.spec.name, upstream.handle, self._health, hide=endpoints.hide)
         try:
             await self._bridge.open()
         except OSError as error:

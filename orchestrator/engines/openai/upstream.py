@@ -48,7 +48,7 @@ class Upstream:
         theirs: the name under which the upstream knows it.
         endpoints: where it is served; the one with the least to do is asked
             first, the others where it fails before the client saw anything.
-        secret: never shown, whatever an upstream says.
+        hide: takes out what must not be shown, whatever an upstream says.
         failed: called when an endpoint did not answer.
     """
 
@@ -58,13 +58,13 @@ class Upstream:
         theirs: str,
         endpoints: Sequence[Endpoint],
         *,
-        secret: str = "",
+        hide: Callable[[str], str] = str,
         failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._model = model
         self._theirs = theirs
         self._endpoints = endpoints
-        self._secret = secret
+        self._hide = hide
         self._failed = failed
         self._turn = count()
 
@@ -128,7 +128,7 @@ class Upstream:
         ) as answer:
             after = answer.headers.get("Retry-After", "")
             if answer.status != HTTPStatus.OK:
-                return self._read(answer.status, await _read(answer, MOST_ERROR_BYTES)), after
+                return self._read(answer.status, await read_at_most(answer, MOST_ERROR_BYTES)), after
             streams = bool(fields.get("stream"))
             if streams and answer.content_type != "application/json":
                 said = await self._stream(endpoint, answer, exchange, choices=_choices(fields))
@@ -139,7 +139,7 @@ class Upstream:
     async def _whole(
         self, endpoint: Endpoint, answer: aiohttp.ClientResponse, exchange: Exchange, *, streams: bool
     ) -> Said | None:
-        content = await _read(answer, BODY_BYTES)
+        content = await read_at_most(answer, BODY_BYTES)
         if len(content) > BODY_BYTES:
             raise Malformed(f"an answer of more than {BODY_BYTES} bytes")
         if not content.lstrip().startswith(b"{"):
@@ -190,13 +190,9 @@ class Upstream:
         return self._without_secrets(refusals.read(status, body))
 
     def _without_secrets(self, said: Said) -> Said:
-        if not self._secret:
-            return said
+        hide = self._hide
         return Said(
-            status=said.status,
-            message=said.message.replace(self._secret, "***"),
-            code=said.code.replace(self._secret, "***"),
-            param=said.param.replace(self._secret, "***"),
+            status=said.status, message=hide(said.message), code=hide(said.code), param=hide(said.param)
         )
 
     def _refuse(self, endpoint: Endpoint, said: Said, retry_after: str) -> None:
@@ -217,7 +213,7 @@ class Upstream:
         raise _TryElsewhere(refusals.broken(endpoint.place, "left before it had answered"), again=True)
 
 
-async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+async def read_at_most(answer: aiohttp.ClientResponse, most: int) -> bytes:
     """Return the body, or as much of it as shows that it is longer than `most`."""
     pieces, size = [], 0
     async for data in answer.content.iter_any():

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final
 import orchestrator
 from orchestrator.engines.children.environment import worker_environment
 from orchestrator.errors import EngineUnavailable
+from orchestrator.values.hidden import Hide, hiding, is_substituted
 from orchestrator.values.spec import ModelSpec
 
 PACKAGE: Final = Path(orchestrator.__file__).resolve().parent
@@ -20,9 +21,6 @@ PACKAGE: Final = Path(orchestrator.__file__).resolve().parent
 PORT: Final = "{port}"
 SOCKET: Final = "{socket}"
 MODEL: Final = "{model}"
-
-# What a secret has at least, in characters: a shorter value, such as `0,1`, would be found in any line.
-_SECRET_LENGTH: Final = 6
 
 # Nothing leaves the machine that the user has not asked for: vLLM and the Hugging Face libraries report on
 # their use by default. A model's file may say otherwise.
@@ -142,18 +140,11 @@ def version_of(program: Path) -> str:
     return f"{resolved} of {changed:%Y-%m-%d %H:%M:%S}"
 
 
-def redaction(spec: ModelSpec, model: str) -> Callable[[str], str]:
-    """Return what puts, into a line of the command's log, names in place of what must not be shown."""
-    hidden = {value: f"${{{name}}}" for name, value in spec.environment if len(value) >= _SECRET_LENGTH}
-    if spec.api_key:
-        hidden[spec.api_key] = "(api_key)"
-    if spec.source.location not in spec.source.written:  # it holds something substituted
-        hidden |= {model: spec.source.written, spec.source.location: spec.source.written}
-    longest_first = sorted(hidden, key=len, reverse=True)
+def redaction(spec: ModelSpec, model: str) -> Hide:
+    """Return what puts, into a line of the command's log, names in place of what must not be shown.
 
-    def redact(line: str) -> str:
-        for value in longest_first:
-            line = line.replace(value, hidden[value])
-        return line
-
-    return redact
+    Args:
+        spec: the model.
+        model: what stands for `{model}`.
+    """
+    return hiding(spec, {model: spec.source.written} if is_substituted(spec.source.written) else None)

@@ -11,10 +11,11 @@ from yarl import URL
 
 from orchestrator.engines.bridge import Bridge
 from orchestrator.engines.openai.endpoint import Endpoint
-from orchestrator.engines.openai.upstream import Upstream
+from orchestrator.engines.openai.upstream import MOST_ERROR_BYTES, Upstream, read_at_most
 from orchestrator.engines.server.names import Entry, names_for
 from orchestrator.engines.server.place import Place, bearer
 from orchestrator.errors import LoadFailed
+from orchestrator.values.hidden import hiding
 from orchestrator.values.spec import ModelSpec
 
 # By capability: what a server is asked so that it has answered once. What is not here, such as `audio`, is
@@ -46,6 +47,7 @@ class Front:
         self._session: aiohttp.ClientSession | None = None
         self._bridge: Bridge | None = None
         self._endpoint: Endpoint | None = None
+        self._hide = hiding(spec)
 
     async def open(self, model: str, listed: Sequence[Entry]) -> None:
         """Have the server answer once under one of its names, and serve the socket.
@@ -62,8 +64,8 @@ class Front:
         self._session = session = self._place.session(_HEADERS | bearer(spec.api_key))
         name = await self._answering_name(session, names_for(model, listed))
         self._endpoint = Endpoint(URL(self._place.base), session, spec.sampling.as_request_fields())
-        upstream = Upstream(spec.name, name, (self._endpoint,), secret=spec.api_key)
-        self._bridge = Bridge(self._path, spec.name, upstream.handle)
+        upstream = Upstream(spec.name, name, (self._endpoint,), hide=self._hide)
+        self._bridge = Bridge(self._path, spec.name, upstream.handle, hide=self._hide)
         await self._bridge.open()
 
     def flowed(self) -> bool:
@@ -101,12 +103,12 @@ class Front:
         """Return what was wrong with the answer, "" for nothing."""
         try:
             async with session.post(self._place.base + path, json=body) as answer:
-                content = await answer.read()
+                content = await read_at_most(answer, MOST_ERROR_BYTES)
         except aiohttp.ClientError as error:
             return f"POST {path} fails: {type(error).__name__}"
         if answer.ok:
             return ""
-        return f"POST {path} answers {answer.status}: {_message(content)}"
+        return f"POST {path} answers {answer.status}: {self._hide(_message(content))[:_SAID_LENGTH]}"
 
 
 def _first_requests(name: str, capabilities: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
@@ -123,4 +125,4 @@ def _message(content: bytes) -> str:
         said = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
         said = content.decode(errors="replace")
-    return " ".join(said.split())[:_SAID_LENGTH]
+    return " ".join(said.split())

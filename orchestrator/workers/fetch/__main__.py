@@ -85,8 +85,8 @@ def _pinned(order: Order) -> Item:
             "only addresses that begin with https: are fetched from",
             fix="use https:",
         )
-    name = PurePosixPath(unquote(urlsplit(order.location).path)).name.replace("\\", "_")
-    name = "model" if name in {"", ".."} else name
+    name = order.name or PurePosixPath(unquote(urlsplit(order.location).path)).name.replace("\\", "_")
+    name = "model" if name in {"", ".."} or not name.isprintable() else name
     return Item(path=name, digest=f"{SHA256}:{order.sha256.lower()}")
 
 

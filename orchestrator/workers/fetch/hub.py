@@ -25,7 +25,7 @@ from orchestrator.workers.errand import Trouble, TroubleKind
 from orchestrator.workers.fetch.choose import choose
 from orchestrator.workers.fetch.download import Place
 from orchestrator.workers.fetch.net import Broken, overloaded, readable, refusal
-from orchestrator.workers.fetch.order import GIT_SHA1, SHA256, Item, Order, check_path
+from orchestrator.workers.fetch.order import GIT_SHA1, SHA256, Item, Order, check_digest, check_path
 
 # An ETag of the hub is a digest; its length says which.
 _BY_LENGTH: Final = {64: SHA256, 40: GIT_SHA1}
@@ -93,14 +93,20 @@ def parts_of(location: str) -> tuple[str, str, str]:
 
 
 def _item(path: str, size: int | None, blob: str | None, lfs: object) -> Item | None:
-    """Return the file, its digest "" where the listing has none; None for one whose path leads elsewhere."""
+    """Return the file, its digest "" where the listing has none; None for one whose path leads elsewhere.
+
+    Raises:
+        ValueError: its digest is none.
+    """
     try:
         check_path(path)
     except ValueError:
         return None
     sha256 = getattr(lfs, "sha256", None)
     digest = f"{SHA256}:{sha256}" if sha256 else f"{GIT_SHA1}:{blob}" if blob else ""
-    return Item(path=path, digest=digest, size_bytes=size or 0, remote=path)
+    if digest:
+        check_digest(digest)
+    return Item(path=path, digest=digest, size_bytes=max(size or 0, 0), remote=path)
 
 
 def _with_digest(api: HfApi, item: Item, order: Order, commit: str) -> Item:
@@ -115,6 +121,7 @@ def _with_digest(api: HfApi, item: Item, order: Order, commit: str) -> Item:
             f"{order.endpoint} does not say what digest {item.path} has, so that it cannot be checked",
             fix="use the hub itself, or https: with @sha256:DIGEST behind the address",
         )
+    check_digest(f"{kind}:{found.etag}")
     return replace(item, digest=f"{kind}:{found.etag}", size_bytes=found.size or item.size_bytes)
 
 

@@ -1,12 +1,14 @@
 """What is to be fetched: the words that the daemon and its child share."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 SHA256: Final = "sha256"
 GIT_SHA1: Final = "git-sha1"
+_DIGEST: Final = re.compile(r"sha256:[0-9a-fA-F]{64}|git-sha1:[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,8 @@ class Order:
 
     `verb` is `fetch` or `look` (only find out what the source means now).
     `location`, `sha256` and `resolved` are as in Source. `reference` is what
-    the answer is remembered by, `label` a name for people. `token` is never
-    shown.
+    the answer is remembered by, `label` a name for people. `name` is what a
+    file on the web is called, "" for its name there. `token` is never shown.
     """
 
     verb: str
@@ -41,6 +43,7 @@ class Order:
     form: str
     reference: str
     label: str
+    name: str = ""
     sha256: str | None = None
     resolved: str = ""
     endpoint: str = ""
@@ -64,9 +67,7 @@ def decode_items(content: Any) -> tuple[Item, ...]:  # noqa: ANN401 (from JSON)
         items = tuple(Item(**each) for each in known)
         for item in items:
             check_path(item.path)
-            kind, _, value = item.digest.partition(":")
-            if kind not in {SHA256, GIT_SHA1} or not value.isalnum():
-                raise ValueError(f"not a digest: {item.digest!r}")
+            check_digest(item.digest)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not items: {error!r}") from error
     return items
@@ -89,8 +90,18 @@ def check_path(path: str) -> None:
         ValueError: it does not.
     """
     parts = path.split("/")
-    if not path or "\0" in path or "\\" in path or any(part in {"", ".", ".."} for part in parts):
+    if "\\" in path or not path.isprintable() or any(part in {"", ".", ".."} for part in parts):
         raise ValueError(f"not a path inside a folder: {path!r}")
+
+
+def check_digest(digest: str) -> None:
+    """Return if `digest` is one of ours: files are called by it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"not a digest: {digest!r}")
 
 
 def content_digest(items: Sequence[Item]) -> str:

@@ -23,7 +23,8 @@ def hub(location: str, name: str = "fast", *, sha256: str | None = None) -> Mode
 
 def web(url: str, content: bytes, name: str = "fast") -> ModelSpec:
     """A model that is on the web, pinned to `content`."""
-    source = Source(written="https:${env:PLACE}", scheme="https", location=url, sha256=sha256_of(content))
+    written = f"{url.partition('?')[0]}?${{env:KEY}}"
+    source = Source(written=written, scheme="https", location=url, sha256=sha256_of(content))
     return spec(name, source=source)
 
 

@@ -1,5 +1,6 @@
 """Fetching from the hub, as far as an imitation of it can tell."""
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -264,6 +265,27 @@ async def test_a_path_that_leads_elsewhere_is_no_file(
     origin.repositories["org/one"] = Repository(files={"../../../evil.gguf": gguf()})
     with pytest.raises(SourceNotFound, match="has no model in GGUF format"):
         await library(runtime, settings=settings).ensure(hub("org/one"), Arrivals())
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["listed", "in a header"])
+async def test_a_digest_that_is_a_path_writes_nothing_anywhere(
+    origin: Origin, settings: Settings, runtime: Path, *, lists: bool
+) -> None:
+    """Files are called by their digests; nobody else may choose their names."""
+    evil = "../../../" + "x" * 55
+    info = {"id": "org/one", "sha": "c" * 40, "siblings": [{"rfilename": "one.gguf", "size": 4}]}
+    if lists:
+        info["siblings"] = [{"rfilename": "one.gguf", "size": 4, "lfs": {"sha256": evil, "size": 4}}]
+    body = json.dumps(info).encode()
+    headers = {"ETag": f'"{evil}"', "X-Repo-Commit": "c" * 40, "Content-Length": "4"}
+
+    def instead(asked: Asked) -> Answer:
+        return Answer(body=body) if "/api/" in asked.path else Answer(headers=headers, body=b"GGUF")
+
+    origin.instead = instead
+    with pytest.raises(EngineError):
+        await library(runtime / "a" / "b" / "c", settings=settings).ensure(hub("org/one"), Arrivals())
+    assert not [path for path in runtime.rglob("*") if path.name.startswith("xxx")]  # noqa: ASYNC240 (a test may wait)
 
 
 async def test_a_mirror_that_lists_only_names_is_asked_file_by_file(
