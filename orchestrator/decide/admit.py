@@ -87,6 +87,9 @@ class _Admission:
         for candidate in sorted(candidates, key=lambda each: each.order):
             if _kept_out(state, candidate, self._how, self._now):
                 continue
+            if holders := _holders(state, candidate.spec):
+                yield from self._let_go(candidate, holders)
+                continue
             needed = budget.need(state, candidate.spec)
             if any(needed.values()) and not budget.is_fresh(state):
                 self._set_aside(needed)
@@ -103,6 +106,16 @@ class _Admission:
                     )
             else:
                 yield from self._make_room(candidate, needed)
+
+    def _let_go(self, candidate: Candidate, holders: Sequence[Replica]) -> Iterator[Drain]:
+        """Yield the end of its own old revision, where that has what the engine can hold only once."""
+        own = candidate.own
+        if own in holders and own is not None and not candidate.retried and own.id not in self._drained:
+            self._drained.add(own.id)
+            why = (
+                f"revision {candidate.spec.revision} takes its place: the engine holds its weights only once"
+            )
+            yield Drain(model=own.model, replica=own.id, why=why)
 
     def _make_room(self, candidate: Candidate, needed: Pools) -> Iterator[Drain]:
         soon = added((self._left, self._coming))
@@ -210,6 +223,16 @@ def _kept_out(state: State, candidate: Candidate, how: budget.Standing, now: dat
     pressed = state.pressed_at
     calm = pressed is None or (now - pressed).total_seconds() >= CALM_S
     return not calm and candidate.waits_since is None
+
+
+def _holders(state: State, spec: ModelSpec) -> list[Replica]:
+    """Return the replicas that have what `spec` needs and only one can have."""
+    key = state.footprints.get(spec.launch, budget.UNKNOWN).exclusive
+    return [
+        replica
+        for replica in (state.fleet.replicas.values() if key else ())
+        if state.footprints.get(replica.launch, budget.UNKNOWN).exclusive == key
+    ]
 
 
 def _frees(state: State, replica: Replica, needed: Mapping[str, int]) -> bool:

@@ -10,8 +10,9 @@ from orchestrator.values.action import Drain
 from orchestrator.values.demand import NO_DEMAND, Demand
 from orchestrator.values.memory import Memory
 from orchestrator.values.settings import Limits
-from orchestrator.values.state import State
-from tests.builders import NOW, rejection
+from orchestrator.values.spec import ModelSpec
+from orchestrator.values.state import ModelRecord, State
+from tests.builders import NOW, model, rejection
 from tests.decide.machine import always, asks, brief, later, lazy, machine, ready, seen
 
 A, B, C = always("a"), always("b"), always("c")
@@ -294,3 +295,46 @@ def test_idle(held: State, demand: Demand, expected: list[str], wake_s: float | 
     assert brief(plan(held, demand, LIMITS, NOW)) == expected
     wake = next_wake(held, demand, LIMITS, NOW)
     assert wake == (None if wake_s is None else later(wake_s))
+
+
+def sharing(held: State, *specs: ModelSpec) -> State:
+    """The state in which the engine can hold the weights of these specs only once."""
+    footprints = {each.launch: replace(held.footprints[each.launch], exclusive="weights") for each in specs}
+    return replace(held, footprints={**held.footprints, **footprints})
+
+
+FAILED_ONCE = ModelRecord(
+    name="a", document=model(NEW), stable=A, rejected={NEW.launch: rejection(NEW, retry_at=NOW)}
+)
+SHARED: list[tuple[str, State, list[str]]] = [
+    (
+        "the old revision goes first, though both would fit",
+        sharing(machine(NEW, replicas=[ready(A)]), A, NEW),
+        ["drain a"],
+    ),
+    (
+        "the new one waits until the old one is gone",
+        sharing(machine(NEW, replicas=[ready(A, phase="stopping")]), A, NEW),
+        [],
+    ),
+    ("and is loaded then", sharing(machine(NEW), NEW), ["load a"]),
+    (
+        "one that has failed before is not tried again at that price",
+        sharing(
+            replace(machine(NEW, replicas=[ready(A)]), models={"a": FAILED_ONCE}),
+            A,
+            NEW,
+        ),
+        [],
+    ),
+    (
+        "another model that has them is not pushed out",
+        sharing(machine(A, B, replicas=[ready(B)]), A, B),
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("held", "expected"), [c[1:] for c in SHARED], ids=[c[0] for c in SHARED])
+def test_weights_that_the_engine_holds_only_once(held: State, expected: list[str]) -> None:
+    assert brief(plan(held, NO_DEMAND, LIMITS, later(20))) == expected

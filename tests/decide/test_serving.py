@@ -1,5 +1,6 @@
 """Who takes new requests, and the table that says so."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from types import MappingProxyType
@@ -9,6 +10,7 @@ import pytest
 from orchestrator.decide.serving import routing_table, serving, stalled, unready
 from orchestrator.values.catalog import Catalog
 from orchestrator.values.fleet import Fleet, Replica
+from orchestrator.values.memory import RAM, Footprint, Memory, Pool
 from orchestrator.values.routing import Route
 from orchestrator.values.spec import ModelSpec, ModelState, Sampling
 from orchestrator.values.state import ModelRecord, Rejection, State
@@ -163,6 +165,15 @@ def test_a_route_without_a_replica_says_why(held: State, unready_: str, *, is_st
     route = routing_table(held, epoch=1).routes["fast"]
     assert (route.replica, route.revision, route.socket) == (None, None, None)
     assert (route.unready, route.stalled) == (unready_, is_stalled)
+
+
+def test_a_route_to_what_can_never_fit_says_so_while_it_is_fetched_again() -> None:
+    memory = Memory(pools={RAM: Pool(total=1000)}, at=NOW)
+    known = {OLD.launch: Footprint(measured={RAM: 2000})}
+    held = replace(state(OLD), memory=memory, footprints=known, fetching={"fast": OLD.launch})
+    route = routing_table(held, epoch=1).routes["fast"]
+    assert (route.stalled, route.progress) == (True, "fetching")
+    assert "is the whole budget" in route.unready
 
 
 def test_a_model_that_serves_is_not_stalled_whatever_was_given_up() -> None:

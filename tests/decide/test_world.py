@@ -142,7 +142,7 @@ class World(RuleBasedStateMachine):
         pinned=st.booleans(),
         absent=st.booleans(),
     )
-    def edit(  # noqa: PLR0913 (the fields of a file)
+    def edit(
         self, name: str, location: str, parallel: int, load: LoadWhen, *, pinned: bool, absent: bool
     ) -> None:
         self.generation += 1
