@@ -103,14 +103,14 @@ def unready(
     how = how or budget.standing(state)
     if why := budget.obstacle(state, desired, how):  # also while it is looked at again: it stays refused
         return f"{why}; fix: {NO_ROOM_FIX}"
-    if record.name in state.fetching:
-        return f"{desired.source.written} is being fetched and checked"
-    if rejection is not None:
+    if rejection is not None and record.name not in state.fetching:
         return f"it failed and is tried again at {rejection.retry_at:%H:%M:%S} UTC: {rejection.message}"
     return _unloaded(state, desired, replicas, how)
 
 
 def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica], how: budget.Standing) -> str:
+    if desired.name in state.fetching:
+        return f"{desired.source.written} is being fetched and checked"
     if replicas:
         return f"it was unloaded: {replicas[-1].why}"
     room = budget.fits(budget.need(state, desired), how.free)
