@@ -125,8 +125,9 @@ def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica], how
 
 def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec, how: budget.Standing | None) -> bool:
     rejection = record.rejected.get(spec.launch)
-    if rejection is not None:
-        return rejection.retry_at is None
+    if rejection is not None and rejection.retry_at is None:
+        return True
+    # What can never fit is not tried again, whatever came of the last try.
     return bool(budget.obstacle(state, spec, how))
 
 

@@ -15,6 +15,7 @@ from orchestrator.values.routing import Route
 from orchestrator.values.spec import ModelSpec, ModelState, Sampling
 from orchestrator.values.state import ModelRecord, Rejection, State
 from tests.builders import NOW, model, policy, rejection, replica, spec, state
+from tests.decide.machine import always, machine
 
 OLD, NEW, OTHER = spec(location="tiny"), spec(location="small"), spec(location="other")
 ABSENT = spec(state=ModelState.ABSENT)
@@ -206,3 +207,14 @@ def test_the_table_holds_the_policies_and_names_the_default_one() -> None:
     assert table.default_policy == "main"
     without = State(catalog=Catalog(policies=MappingProxyType({"other": named})))
     assert routing_table(without, epoch=1).default_policy is None
+
+
+def test_what_can_never_fit_is_refused_though_its_next_try_would_be_due() -> None:
+    old, new = always("a", location="old"), always("a")
+    held = machine(new, total=1)
+    failed = {new.launch: rejection(new, retry_at=NOW), old.launch: rejection(old, retry_at=NOW)}
+    tried = replace(held.models["a"], rejected=failed)
+    assert routing_table(replace(held, models={"a": tried}), epoch=1).routes["a"].stalled
+    assert routing_table(held, epoch=1).routes["a"].stalled
+    roomy = replace(machine(new), models={"a": tried})
+    assert not routing_table(roomy, epoch=1).routes["a"].stalled
