@@ -33,7 +33,7 @@ LAZY = "engine: llama-cpp\nsource: file:{path}\ncontext: 512\nparallel: 4\nload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """Milliseconds until the first token, both ways; `loads` are what the daemon measured of its own loads."""
+    """Milliseconds until the first token, both ways; `loads` are the daemon's own loads."""
 
     model: str
     bare: list[float]

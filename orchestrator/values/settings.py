@@ -29,7 +29,7 @@ class Settings:
     memory_limit_bytes: int | None = None
     memory_reserve_bytes: int | None = None
     gpu_reserve_bytes: int = 512 * 1024 * 1024
-    min_residency_s: float = 10.0
+    min_residency_s: float = 2.0
     egress: bool = False
     offline: bool = False
     fetches_at_once: int = 2
@@ -65,7 +65,7 @@ class Limits:
     loads_at_once: int = 4
     fetches_at_once: int = 2
     drain_s: float = 30.0
-    min_residency_s: float = 10.0
+    min_residency_s: float = 2.0
     wait_s: float = 30.0
 
 
