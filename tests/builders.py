@@ -101,7 +101,7 @@ def state(wanted: ModelSpec | None = None, *replicas: Replica, **record: Any) ->
 
 
 def fetched(held: State) -> State:
-    """The state with the weights of everything that it knows of checked, and nothing known of their memory."""
+    """The state with all weights that it knows of checked, and nothing known of their memory."""
     specs = [spec for known in held.models.values() for spec in (known.desired, known.stable) if spec]
     launches = {spec.launch for spec in specs} | {r.launch for r in held.fleet.replicas.values()}
     return replace(held, fetched=held.fetched | launches)

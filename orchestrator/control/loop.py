@@ -6,15 +6,14 @@ and only then is it performed. Everybody else posts events and reads snapshots.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from orchestrator import clock
 from orchestrator.control.leases import Leases
+from orchestrator.control.observe import Observer
 from orchestrator.control.perform import Performer
 from orchestrator.control.store import Store
 from orchestrator.decide.budget import is_fresh
@@ -23,7 +22,7 @@ from orchestrator.decide.fold import fold
 from orchestrator.decide.plan import next_wake, plan
 from orchestrator.decide.serving import routing_table
 from orchestrator.engines.base import Engine
-from orchestrator.errors import EngineError, StateError
+from orchestrator.errors import StateError
 from orchestrator.values.action import Action, Drain
 from orchestrator.values.demand import Demand
 from orchestrator.values.event import (
@@ -31,23 +30,17 @@ from orchestrator.values.event import (
     CatalogRead,
     Event,
     LeaseReturned,
-    MemoryRead,
-    Observed,
     ReplicaLoaded,
     RequestWaits,
 )
 from orchestrator.values.fact import LifecycleFact
-from orchestrator.values.fleet import Phase, Running
-from orchestrator.values.memory import Memory, Pools, added
+from orchestrator.values.fleet import Phase
+from orchestrator.values.memory import Memory, Pools
 from orchestrator.values.settings import Limits
 from orchestrator.values.state import State
 
 log = logging.getLogger(__name__)
 
-OBSERVE_DEADLINE_S: Final = 10.0
-# How often the memory is looked at; programs outside may take it at any time.
-MEMORY_EVERY_S: Final = 5.0
-MEMORY_WAITED_FOR_S: Final = 0.5
 SAVE_RETRY_S: Final = 1.0
 
 
@@ -82,18 +75,17 @@ class Loop:
         self._engines = engines
         self._store = store
         self._limits = limits
-        self._resync_every_s = resync_every_s
         self._remember = remember
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self.performer = Performer(engines, self.post)
-        self._memory = look
-        self._look = asyncio.Event()
-        self._weigh = asyncio.Event()
+        self._observer = Observer(
+            engines, look, post=self.post, resync_every_s=resync_every_s, hurried=self._somebody_waits
+        )
         self._passed = asyncio.Event()
         self._unsaved: StateError | None = None
         self._listening: frozenset[str] = frozenset()
         self.leases = Leases(
-            idle=self._idle, waits=self._waits, suspected=lambda _: self._look.set(), now=clock.now
+            idle=self._idle, waits=self._waits, suspected=lambda _: self._observer.look_soon(), now=clock.now
         )
         self._epoch = 0
         self._read = False
@@ -134,8 +126,8 @@ class Loop:
             engine.on_exit(self.performer.lost)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._resync(), name="resync")
-                tasks.create_task(self._watch_memory(), name="memory")
+                tasks.create_task(self._observer.resync(), name="resync")
+                tasks.create_task(self._observer.watch_memory(), name="memory")
                 while True:
                     await self._pass(tasks, await self._events())
         finally:
@@ -191,10 +183,10 @@ class Loop:
             state = folded.state
             facts += folded.facts
             if isinstance(event, ReplicaLoaded):
-                self._look.set()  # its memory is of interest at once
+                self._observer.look_soon()  # its memory is of interest at once
             self._read = self._read or isinstance(event, CatalogRead)
         if not is_fresh(state):
-            self._weigh.set()
+            self._observer.weigh_soon()
         self._publish(state)
         now = clock.now()
         demand = self.leases.demand()
@@ -255,33 +247,6 @@ class Loop:
     def _waits(self, model: str) -> None:
         self.post(RequestWaits(at=clock.now(), model=model))
 
-    async def _watch_memory(self) -> None:
-        """Look at the memory: often while somebody waits for it, at once when some was given back."""
-        while True:
-            at = clock.now()
-            held: list[Pools] = []
-            for name, engine in self._engines.items():
-                try:
-                    async with asyncio.timeout(OBSERVE_DEADLINE_S):
-                        held.append(await engine.held())
-                except (EngineError, TimeoutError) as error:  # what it holds counts as others' use
-                    log.warning("engine %s cannot tell what it holds: %s", name, error)
-            try:
-                async with asyncio.timeout(OBSERVE_DEADLINE_S):
-                    memory = await self._memory(added(held))
-            except (OSError, TimeoutError) as error:
-                log.warning("the memory cannot be looked at: %s", error)
-            else:
-                self.post(MemoryRead(at=at, memory=replace(memory, at=at)))
-            every_s = MEMORY_WAITED_FOR_S if self._somebody_waits() else MEMORY_EVERY_S
-            # One look at a time and not at once again: what an unload gave back is all there by then.
-            self._weigh.clear()
-            try:
-                async with asyncio.timeout(every_s):
-                    await self._weigh.wait()
-            except TimeoutError:
-                pass
-
     def _somebody_waits(self) -> bool:
         table = self.leases.table
         waited_for = self.leases.demand().waiting
@@ -289,26 +254,6 @@ class Loop:
             route.replica is None and (not route.on_demand or name in waited_for)
             for name, route in table.routes.items()
         )
-
-    async def _resync(self) -> None:
-        """Ask the engines what they really run: on a timer, and when somebody suspects a replica."""
-        while True:
-            spread = 0.9 + 0.2 * random.random()  # noqa: S311 (spreads load; nothing to guess)
-            try:
-                async with asyncio.timeout(self._resync_every_s * spread):
-                    await self._look.wait()
-            except TimeoutError:
-                pass
-            self._look.clear()
-            at = clock.now()
-            running: dict[str, Mapping[str, Running]] = {}
-            for name, engine in self._engines.items():
-                try:
-                    async with asyncio.timeout(OBSERVE_DEADLINE_S):
-                        running[name] = await engine.observe()
-                except (EngineError, TimeoutError) as error:
-                    log.warning("engine %s cannot be observed: %s", name, error)
-            self.post(Observed(at=at, running=running, draw=random.random()))  # noqa: S311
 
 
 def _heard_of(state: State, demand: Demand) -> frozenset[str]:

@@ -1,6 +1,5 @@
 """What an event does to the state, and the facts it leaves behind."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
@@ -8,11 +7,10 @@ from typing import Final, assert_never
 from orchestrator.decide import source
 from orchestrator.decide.adopt import adopt
 from orchestrator.decide.backoff import STABLE_S, reject
-from orchestrator.decide.budget import standing
-from orchestrator.decide.conditions import conditions
 from orchestrator.decide.folded import Folded
 from orchestrator.decide.lifecycle import Signal, move
 from orchestrator.decide.measure import measured
+from orchestrator.decide.refresh import refreshed, unsure
 from orchestrator.values.action import Action, CallOff, Drain, Fetch, Load, Remove, Unload
 from orchestrator.values.event import (
     ActionIssued,
@@ -49,28 +47,28 @@ def fold(state: State, event: Event) -> Folded:
     """
     if isinstance(event, Fetched | FetchFailed | SourceMoved | Removed | RemoveFailed):
         folded = source.fold(state, event)
-        return Folded(_refreshed(folded.state, [event.model], event.at), folded.facts)
+        return Folded(refreshed(folded.state, [event.model], event.at), folded.facts)
     if isinstance(event, ReplicaLoaded | ReplicaLost | ReplicaUnloaded | UnloadFailed):
         replica = state.fleet.replicas.get(event.replica)
         return Folded(state) if replica is None else _of_replica(state, replica, event)
     match event:
         case CatalogRead():
             after, touched, facts = adopt(state, event)
-            folded = Folded(_refreshed(after, touched, event.at), facts)
+            folded = Folded(refreshed(after, touched, event.at), facts)
         case ActionIssued(at=at, action=action):
             folded = _issued(state, action, at)
         case Observed():
             folded = _observed(state, event)
         case MemoryRead():
             after = replace(state, memory=event.memory)
-            folded = Folded(_refreshed(after, _unsure(state, after), event.at))
+            folded = Folded(refreshed(after, unsure(state, after), event.at))
         case LeaseReturned() | RequestWaits():
             folded = Folded(state)  # the plan reads the demand itself
         case ReloadAsked(at=at):
             models = {name: replace(record, rejected={}) for name, record in state.models.items()}
             # What was checked is looked at again: somebody may have moved it.
             again = replace(state, models=models, fetched=frozenset(), removed=frozenset())
-            folded = Folded(_refreshed(again, state.models, at))
+            folded = Folded(refreshed(again, state.models, at))
         case _:
             assert_never(event)
     return folded
@@ -106,7 +104,7 @@ def _issued(state: State, action: Action, at: datetime) -> Folded:
             fact = _fact(state, replica, at, "Loading", f"revision {spec.revision} loads: {action.why}")
         case Fetch() | CallOff() | Remove():
             folded = source.issued(state, action, at)
-            return Folded(_refreshed(folded.state, [action.model], at), folded.facts)
+            return Folded(refreshed(folded.state, [action.model], at), folded.facts)
         case Drain() | Unload():
             if action.replica not in state.fleet.replicas:
                 strays = tuple(stray for stray in state.strays if stray[1] != action.replica)
@@ -122,7 +120,7 @@ def _issued(state: State, action: Action, at: datetime) -> Folded:
             fact = _fact(state, replica, at, reason, f"revision {replica.spec.revision}: {action.why}")
         case _:
             assert_never(action)
-    return Folded(_refreshed(state, [replica.model], at), (fact,))
+    return Folded(refreshed(state, [replica.model], at), (fact,))
 
 
 def _loaded(state: State, replica: Replica, event: ReplicaLoaded) -> Folded:
@@ -138,7 +136,7 @@ def _loaded(state: State, replica: Replica, event: ReplicaLoaded) -> Folded:
     took_s = (event.at - replica.since).total_seconds()
     text = f"revision {replica.spec.revision} is ready after {took_s:.2f} s"
     fact = _fact(state, after, event.at, "Ready", text)
-    return Folded(_refreshed(state, [replica.model], event.at), (fact,))
+    return Folded(refreshed(state, [replica.model], event.at), (fact,))
 
 
 def _lost(state: State, replica: Replica, event: ReplicaLost) -> Folded:
@@ -172,7 +170,7 @@ def _lost(state: State, replica: Replica, event: ReplicaLost) -> Folded:
         record = replace(record, rejected={**record.rejected, replica.launch: rejection})
         state = replace(state, models={**state.models, record.name: record})
     fact = _fact(state, replica, event.at, event.reason, event.message, Severity.WARNING)
-    return Folded(_refreshed(state, [replica.model], event.at), (fact,))
+    return Folded(refreshed(state, [replica.model], event.at), (fact,))
 
 
 def _unloaded(state: State, replica: Replica, at: datetime) -> Folded:
@@ -183,7 +181,7 @@ def _unloaded(state: State, replica: Replica, at: datetime) -> Folded:
         state = replace(state, models=models)
     text = f"revision {replica.spec.revision} is unloaded: {replica.why}"
     return Folded(
-        _refreshed(state, [replica.model], at), (_fact(state, replica, at, "Unloaded", text, record=record),)
+        refreshed(state, [replica.model], at), (_fact(state, replica, at, "Unloaded", text, record=record),)
     )
 
 
@@ -194,7 +192,7 @@ def _unload_failed(state: State, replica: Replica, event: UnloadFailed) -> Folde
     )
     fact = _fact(state, after, event.at, "UnloadFailed", event.message, Severity.WARNING)
     state = replace(state, fleet=_with(state.fleet, after))
-    return Folded(_refreshed(state, [replica.model], event.at), (fact,))
+    return Folded(refreshed(state, [replica.model], event.at), (fact,))
 
 
 def _observed(state: State, event: Observed) -> Folded:
@@ -209,7 +207,7 @@ def _observed(state: State, event: Observed) -> Folded:
             state = replace(state, fleet=_with(state.fleet, replace(replica, running=running)))
             state = measured(state, replica, running)
             if drifted:
-                state = _refreshed(state, [replica.model], event.at)
+                state = refreshed(state, [replica.model], event.at)
             continue
         lost = ReplicaLost(
             at=event.at,
@@ -229,7 +227,7 @@ def _observed(state: State, event: Observed) -> Folded:
         if name not in state.fleet.replicas
     )
     state, touched = _settled(replace(state, strays=strays), event.at)
-    return Folded(_refreshed(state, touched, event.at), tuple(facts))
+    return Folded(refreshed(state, touched, event.at), tuple(facts))
 
 
 def _settled(state: State, now: datetime) -> tuple[State, tuple[str, ...]]:
@@ -248,44 +246,6 @@ def _settled(state: State, now: datetime) -> tuple[State, tuple[str, ...]]:
         kept = {launch: r for launch, r in record.rejected.items() if (name, launch) not in steady}
         models[name] = replace(record, rejected=kept)
     return (replace(state, models=models) if touched else state), touched
-
-
-def _refreshed(state: State, touched: Iterable[str], now: datetime) -> State:
-    """Bring the conditions of the touched models up to date."""
-    names = [name for name in touched if name in state.models]
-    if not names:
-        return state
-    by_model = state.fleet.by_model()
-    models = dict(state.models)
-    how = standing(state)
-    for name in names:
-        record = models[name]
-        path = record.document.path if record.document else ""
-        found = conditions(
-            state,
-            record,
-            by_model.get(name, []),
-            [problem for problem in state.problems if problem.path == path],
-            [held for held in state.held if record.document and held.concerns(record.document)],
-            now,
-            how,
-        )
-        models[name] = replace(record, conditions=found)
-    return replace(state, models=models)
-
-
-def _unsure(before: State, after: State) -> list[str]:
-    """Return the models whose fit may be another now."""
-    if {n: p.most for n, p in before.memory.pools.items()} == {
-        n: p.most for n, p in after.memory.pools.items()
-    }:
-        waiting = {r.model for r in after.fleet.replicas.values() if r.phase is not Phase.READY}
-        return [name for name in after.models if name in waiting or not _is_ready(after, name)]
-    return list(after.models)
-
-
-def _is_ready(state: State, model: str) -> bool:
-    return any(r.model == model and r.phase is Phase.READY for r in state.fleet.replicas.values())
 
 
 def _moved(

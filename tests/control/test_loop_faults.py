@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import clock
-from orchestrator.control.loop import OBSERVE_DEADLINE_S, Loop
+from orchestrator.control.loop import Loop
+from orchestrator.control.observe import OBSERVE_DEADLINE_S
 from orchestrator.control.store import FILE, Store, peek
 from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError, StateError
@@ -41,7 +42,7 @@ class Mute(FakeEngine):
 async def test_an_engine_that_cannot_be_asked_is_logged_and_the_others_are_looked_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, hangs: bool
 ) -> None:
-    monkeypatch.setattr("orchestrator.control.loop.OBSERVE_DEADLINE_S", 0.01)
+    monkeypatch.setattr("orchestrator.control.observe.OBSERVE_DEADLINE_S", 0.01)
     assert OBSERVE_DEADLINE_S > 1, "the real one is generous"
     mute, engine = Mute(hangs=hangs), FakeEngine(load_s=0.005)
     store = Store.open(tmp_path, config=CONFIG, now=NOW)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import clock
-from orchestrator.control.loop import MEMORY_EVERY_S, MEMORY_WAITED_FOR_S
+from orchestrator.control.observe import MEMORY_EVERY_S, MEMORY_WAITED_FOR_S
 from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.memory import RAM
