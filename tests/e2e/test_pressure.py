@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from orchestrator.control import loop
+from orchestrator.control import observe
 from orchestrator.decide import admit
 from orchestrator.decide.budget import charged
 from orchestrator.values.memory import RAM
@@ -49,7 +49,7 @@ def beyond(machine: Machine, wanted: int) -> int:
 async def test_programs_outside_push_models_out_in_order_and_they_come_back(
     short_folder: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(loop, "MEMORY_EVERY_S", 0.3)
+    monkeypatch.setattr(observe, "MEMORY_EVERY_S", 0.3)
     monkeypatch.setattr(admit, "CALM_S", 1.5)
     async with small_machine(short_folder, total=TOTAL, reserve=RESERVE, limits=Limits()) as (
         machine,

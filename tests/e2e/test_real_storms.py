@@ -17,7 +17,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from orchestrator.control import loop as control
+from orchestrator.control import observe
 from orchestrator.decide import admit
 from orchestrator.decide.budget import charged, obstacle
 from orchestrator.values.memory import RAM
@@ -193,7 +193,7 @@ async def one(seed: int) -> Storm:
 async def test_real_storms(
     first: int, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(control, "MEMORY_EVERY_S", 0.3)
+    monkeypatch.setattr(observe, "MEMORY_EVERY_S", 0.3)
     monkeypatch.setattr(admit, "CALM_S", 0.5)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one(seed)) for seed in range(first, first + AT_ONCE)]
