@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.decide import budget
+from orchestrator.decide.fetching import NEAR
 from orchestrator.decide.fold import fold
 from orchestrator.decide.plan import plan
 from orchestrator.decide.serving import serving
-from orchestrator.values.action import Action, CallOff, Drain, Fetch, Load, Remove
+from orchestrator.values.action import Action, CallOff, Drain, Fetch, Load, Remove, Unload
 from orchestrator.values.demand import Demand
 from orchestrator.values.event import (
     ActionIssued,
@@ -127,13 +128,13 @@ class _Play:
                     at=self._at, model=name, launch=spec.launch, resolved="", size_bytes=0, footprint=known
                 )
                 self._state = fold(issued, done).state
-                if spec.source.scheme in ("file", "demo", "name"):
+                if spec.source.scheme in NEAR:
                     return  # having a look at what is here is no step that anybody waits for
                 yield self._step("fetch", name, spec.revision, "", action.why, before)
                 return
             case Remove(model=name, spec=spec):
                 self._state = fold(issued, Removed(at=self._at, model=name, freed_bytes=0)).state
-                if spec.source.scheme not in ("file", "demo", "name"):
+                if spec.source.scheme not in NEAR:
                     yield self._step("remove", name, spec.revision, "", action.why, before)
                 return
             case _:
@@ -148,9 +149,7 @@ class _Play:
         yield replace(self._replica_step(action, before), takes_s=takes_s)
         yield from switches
 
-    def _replica_step(self, action: Action, before: State) -> Step:
-        if isinstance(action, Fetch | CallOff | Remove):
-            raise TypeError(action)
+    def _replica_step(self, action: Load | Drain | Unload, before: State) -> Step:
         if isinstance(action, Load):
             revision = action.spec.revision
         else:

@@ -338,3 +338,20 @@ SHARED: list[tuple[str, State, list[str]]] = [
 @pytest.mark.parametrize(("held", "expected"), [c[1:] for c in SHARED], ids=[c[0] for c in SHARED])
 def test_weights_that_the_engine_holds_only_once(held: State, expected: list[str]) -> None:
     assert brief(plan(held, NO_DEMAND, LIMITS, later(20))) == expected
+
+
+def test_a_stable_revision_that_can_not_fit_any_more_is_not_brought_back() -> None:
+    held = machine(NEW, total=4, takes={"new": 5, "a": 5})
+    footprints = {**held.footprints, A.launch: held.footprints[NEW.launch]}
+    held = replace(held, footprints=footprints, fetched=held.fetched | {A.launch})
+    held = replace(held, models={"a": replace(held.models["a"], stable=A)})
+    assert brief(plan(held, NO_DEMAND, LIMITS, NOW)) == []
+    roomy = replace(held, memory=machine(total=8).memory)
+    assert brief(plan(roomy, NO_DEMAND, LIMITS, NOW)) == ["load a"]
+
+
+def test_only_the_end_of_its_requests_ends_a_patient_drain() -> None:
+    held = machine(LB, replicas=[ready(LB, phase="draining", patient=True)])
+    assert brief(plan(held, asks(b=1), LIMITS, later(9999))) == []
+    assert next_wake(held, asks(b=1), LIMITS, NOW) is None
+    assert brief(plan(held, asks(), LIMITS, NOW)) == ["unload b"]

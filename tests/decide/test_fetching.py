@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.decide.fetching import kept
 from orchestrator.decide.plan import plan
 from orchestrator.values.action import CallOff, Fetch, Remove
 from orchestrator.values.demand import NO_DEMAND
@@ -111,6 +112,11 @@ def test_what_others_use_or_used_last_or_still_run_is_kept() -> None:
     held = replace(held, models={**held.models, "b": replace(held.models["b"], stable=old_b)})
     (action,) = (each for each in plan(held, NO_DEMAND, LIMITS, NOW) if isinstance(each, Remove))
     assert (action.spec, action.keep, action.why) == (GONE, (B, old_b, other), "its file says state: absent")
+
+
+def test_what_the_absent_model_itself_uses_is_not_kept() -> None:
+    held = machine(GONE, B, replicas=[ready(A, phase="stopping")])
+    assert list(kept(held, "a")) == [B]
 
 
 def test_what_is_deleted_is_what_was_fetched() -> None:

@@ -25,7 +25,7 @@ from orchestrator.values.event import (
 from orchestrator.values.fleet import Fleet, Phase, Replica
 from orchestrator.values.memory import RAM, Footprint, Memory, Pool
 from orchestrator.values.settings import Limits
-from orchestrator.values.spec import ModelSpec, ModelState
+from orchestrator.values.spec import ModelSpec, ModelState, Source
 from orchestrator.values.state import ModelRecord, State
 from tests.builders import NOW, fetched, model, rejection, replica, running, spec, state
 
@@ -327,3 +327,36 @@ def test_an_update_in_place_is_expected_to_take_as_long_as_the_last_load() -> No
         ("switch", None, True, 4.0),
     ]
     assert [step.peak[RAM] for step in steps] == [600, 600, 700, 700]
+
+
+def test_a_new_launch_that_was_loaded_before_is_expected_to_take_as_long_as_it_did() -> None:
+    held = replace(state(OLD, r(OLD, 1), stable=OLD), footprints={NEW.launch: Footprint(load_s=2.0)})
+    load, *_ = preview(held, reading(NEW, generation=2), LIMITS)
+    assert (load.action, load.takes_s) == ("load", 2.0)
+
+
+FAR = Source(written="hf:org/repo", scheme="hf", location="org/repo")
+
+
+def test_a_download_and_a_deletion_are_steps() -> None:
+    wanted = spec(source=FAR)
+    assert [step.action for step in preview(State(boot=1), reading(wanted), LIMITS)] == [
+        "fetch",
+        "load",
+        "switch",
+    ]
+    here = fetched(fold(State(boot=1), reading(wanted)).state)
+    gone = spec(source=FAR, state=ModelState.ABSENT)
+    (remove,) = preview(here, reading(gone, generation=2), LIMITS)
+    assert (remove.action, remove.model, remove.why) == ("remove", "fast", "its file says state: absent")
+
+
+def test_a_fetch_that_is_called_off_is_no_step() -> None:
+    held = replace(State(boot=1), fetching={"gone": "launch"})
+    assert preview(held, same(held), LIMITS) == ()
+
+
+def test_what_the_engine_runs_and_nobody_started_is_ended_without_a_revision() -> None:
+    held = State(boot=1, strays=(("llama-cpp", "who"),))
+    (unload,) = preview(held, same(held), LIMITS)
+    assert (unload.action, unload.replica, unload.revision, unload.model) == ("unload", "who", "", "")
