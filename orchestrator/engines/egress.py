@@ -151,6 +151,17 @@ def sendable(body: bytes) -> bytes | BytesIO:
     return BytesIO(body) if len(body) > _INLINE_BYTES else body
 
 
+async def read_at_most(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return the body, or as much of it as shows that it is longer than `most` bytes."""
+    pieces, size = [], 0
+    async for data in answer.content.iter_any():
+        pieces.append(data)
+        size += len(data)
+        if size > most:
+            break
+    return b"".join(pieces)
+
+
 def _as_address(host: str) -> str | None:
     """Return what the host would be an address by, None where it is a name.
 

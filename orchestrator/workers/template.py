@@ -13,6 +13,18 @@ CHATML = (
 )
 
 
+# What a template's own mistakes raise while it runs.
+_OF_PYTHON = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+
+
 class TemplateRefused(Exception):
     """The model's chat template does not accept the messages, or does not work."""
 
@@ -42,7 +54,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _strftime_now
         try:
             self._compiled = environment.from_string(self._source)
-        except TemplateSyntaxError as error:
+        except (TemplateSyntaxError, RecursionError) as error:
             raise TemplateRefused(f"the chat template in the model's file is not valid: {error}") from error
 
     def render(self, messages: Sequence[Mapping[str, object]]) -> str:
@@ -61,7 +73,7 @@ class ChatTemplate:
                     messages=messages, add_generation_prompt=True, tools=None, **self._tokens
                 )
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TemplateError, *_OF_PYTHON) as error:
             raise TemplateRefused(f"the model's chat template refuses these messages: {error}") from error
 
 

@@ -35,7 +35,7 @@ from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.errors import EngineError, EngineUnavailable, NotAllowed
 from orchestrator.values.fleet import Running
 from orchestrator.values.memory import RAM, Pools, added
-from orchestrator.values.spec import ModelSpec
+from orchestrator.values.spec import ModelSpec, is_near
 
 # How often servers are asked whether they still hold what they should, in seconds.
 WATCH_S: Final = 1.0
@@ -71,7 +71,7 @@ class OllamaEngine:
         settings = premises.settings
         self._settings = settings
         self._environment = premises.environment
-        self._egress = Egress(anywhere=settings.egress)
+        self._may_leave = settings.egress
         self._runtime = RuntimeFolder(premises.runtime)
         self._crew = Crew()
         self._made = Noted(premises.cache / "ollama" / "made.json")
@@ -233,7 +233,7 @@ class OllamaEngine:
     async def reap(self, leftovers: Sequence[Running]) -> None:  # noqa: ARG002 (we have our own list)
         """Unload what an earlier daemon has loaded for good; who does not answer is asked another time."""
         for url, name in self._pins.left():
-            server = self._server(url, "")
+            server = self._server(url, "", Egress(anywhere=self._may_leave))
             with suppress(EngineError, Refused):
                 await server.unload(name)
                 self._pins.forget((url, name))
@@ -245,7 +245,8 @@ class OllamaEngine:
 
     async def diagnose(self) -> Sequence[Finding]:
         """Say what the models' servers are, else the usual one; what they hold, and what is not ours."""
-        known = [*self._servers.values()] or [self._server(default_url(self._environment), "")]
+        near = Egress(anywhere=False)
+        known = [*self._servers.values()] or [self._server(default_url(self._environment), "", near)]
         servers = {server.url: server for server in known}
         return [
             finding for server in servers.values() for finding in await findings_of(server, self._environment)
@@ -281,18 +282,23 @@ class OllamaEngine:
         """Return a model's servers.
 
         Raises:
-            NotAllowed: one of them is not on our own networks, and the settings do not allow that.
+            NotAllowed: one of them is not on our own networks, and the settings do not allow that, or the
+                model's file does not say so: policies would take it for local.
         """
         urls = urls_of(spec, self._environment)
         with Placed(spec):
             for url in urls:
-                self._egress.check(URL(url))
-        return [self._server(url, spec.api_key) for url in urls]
+                self._egress(url, spec).check(URL(url))
+        return [self._server(url, spec.api_key, self._egress(url, spec)) for url in urls]
 
-    def _server(self, url: str, key: str) -> Server:
+    def _server(self, url: str, key: str, egress: Egress) -> Server:
         if (url, key) not in self._servers:
-            self._servers[url, key] = Server(url, self._egress, key=key)
+            self._servers[url, key] = Server(url, egress, key=key)
         return self._servers[url, key]
+
+    def _egress(self, url: str, spec: ModelSpec) -> Egress:
+        """Return what may be connected to: a name that looks near and leads away is refused in any case."""
+        return Egress(anywhere=self._may_leave and bool(spec.endpoints) and not is_near(url))
 
     async def _has_tag(self, server: Server, spec: ModelSpec) -> bool:
         if spec.source.scheme != TAGS:

@@ -27,7 +27,7 @@ def header_of(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             return _read(file)
-    except (OSError, struct.error, ValueError, UnicodeError):
+    except (OSError, struct.error, ValueError, LookupError, OverflowError, RecursionError, MemoryError):
         return Header()
 
 

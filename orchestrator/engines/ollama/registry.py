@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from orchestrator.engines.egress import Egress
+from orchestrator.engines.egress import Egress, read_at_most
 from orchestrator.engines.ollama.names import HOST, parse
 from orchestrator.errors import SourceNotFound, SourceUnreachable
 from orchestrator.values.spec import Source
@@ -52,7 +52,7 @@ class Registry:
                     )
                 if answer.status != _OK:
                     raise _unreachable(source, f"its registry answers with status {answer.status}")
-                content = await answer.content.read(_TOO_LARGE)
+                content = await read_at_most(answer, _TOO_LARGE)
         except (aiohttp.ClientError, OSError, TimeoutError):
             raise _unreachable(source, f"{url.host} does not answer") from None
         return hashlib.sha256(content).hexdigest()

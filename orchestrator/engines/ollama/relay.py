@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from orchestrator.clock import monotonic_s
-from orchestrator.engines.egress import sendable
+from orchestrator.engines.egress import read_at_most, sendable
 from orchestrator.engines.ollama.answer import Form, Listener
 from orchestrator.engines.ollama.options import Wanted
 from orchestrator.engines.ollama.places import NoSite, Places
@@ -21,11 +21,12 @@ from orchestrator.errors import RequestError
 from orchestrator.workers import answers
 from orchestrator.workers.answers import dump
 from orchestrator.workers.fields import BadRequest
-from orchestrator.workers.wire import Exchange
+from orchestrator.workers.wire import BODY_BYTES, Exchange
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 _SERVER: Final = 500
+_ERROR_BYTES: Final = 64 * 1024
 _JSON: Final = {"content-type": "application/json"}
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,8 @@ class Relay:
             if answer.status == _NOT_FOUND:
                 raise RequestError(f"{site.server.url} does not have it any more", status=503, code=_MISSING)
             if answer.status != _OK:
-                raise as_refusal(answer.status, await answer.read(), site.server.url)
+                said = await read_at_most(answer, _ERROR_BYTES)
+                raise as_refusal(answer.status, said, site.server.url)
             async for line in _lines(answer.content):
                 limit.reschedule(None)  # the client's own pace is not the server's silence
                 await once.take(line)
@@ -218,15 +220,27 @@ class _Embedding:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines, however long; what comes after the last line's end is one too."""
-    rest = b""
+    """Yield the lines; what comes after the last line's end is one too.
+
+    Raises:
+        RequestError: one has no end.
+    """
+    pieces, size = list[bytes](), 0
     async for data in content.iter_any():
-        *whole, rest = (rest + data).split(b"\n")
-        for line in whole:
-            if line.strip():
-                yield line
-    if rest.strip():
-        yield rest
+        first, *more = data.split(b"\n")
+        pieces.append(first)
+        size += len(first)
+        if size > BODY_BYTES:
+            raise RequestError("the server sends a line without end", status=502, code="upstream_failed")
+        if more:
+            *whole, rest = b"".join(pieces), *more
+            pieces, size = [rest], len(rest)
+            for line in whole:
+                if line.strip():
+                    yield line
+    last = b"".join(pieces)
+    if last.strip():
+        yield last
 
 
 _MISSING: Final = "model_not_loaded"

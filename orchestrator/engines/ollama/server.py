@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import httpx
 
-from orchestrator.engines.egress import Egress, refusal_of
+from orchestrator.engines.egress import Egress, read_at_most, refusal_of
 from orchestrator.engines.egress_httpx import GuardedTransport
 from orchestrator.engines.ollama.names import parse
 from orchestrator.engines.ollama.trouble import Refused, unreachable
@@ -28,6 +28,7 @@ CALL_S: Final = 10.0
 _NOT_FOUND: Final = 404
 _CREATED: Final = frozenset({200, 201})
 _CHUNK: Final = 1 << 20
+_ERROR_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +111,8 @@ class Server:
         async with self._call():
             async with self.session.get(f"{self.url}/api/version", allow_redirects=False) as answer:
                 if answer.status != 200:  # noqa: PLR2004 (OK)
-                    raise Refused(answer.status, await answer.text())
-                found = await answer.json(content_type=None)
+                    raise Refused(answer.status, await _said(answer))
+                found = json.loads(await read_at_most(answer, _ERROR_BYTES))
             return str(found["version"])
 
     async def listed(self) -> dict[tuple[str, ...], Listed]:
@@ -213,7 +214,7 @@ class Server:
                 allow_redirects=False,
             ) as answer:
                 if answer.status not in _CREATED:
-                    raise Refused(answer.status, await answer.text())
+                    raise Refused(answer.status, await _said(answer))
 
     @asynccontextmanager
     async def _call(self) -> AsyncIterator[None]:
@@ -232,7 +233,7 @@ class Server:
             raise Refused(max(error.status_code, 0), str(error.error)) from None
         except TimeoutError:
             raise unreachable(self.url, "it takes too long") from None
-        except (aiohttp.ClientError, httpx.HTTPError, OSError, ValueError, KeyError) as error:
+        except (aiohttp.ClientError, httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
             refused = refusal_of(error)
             if refused is not None:
                 raise NotAllowed(
@@ -263,6 +264,10 @@ async def _pieces(path: Path, sent: "list[int]") -> AsyncIterator[bytes]:
             sent[0] += len(piece)
     finally:
         file.close()
+
+
+async def _said(answer: aiohttp.ClientResponse) -> str:
+    return (await read_at_most(answer, _ERROR_BYTES)).decode(errors="replace")
 
 
 def _step(step: Any) -> Step:  # noqa: ANN401 (the client's own)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import aiohttp
 
 from orchestrator.clock import monotonic_s
+from orchestrator.engines.egress import read_at_most
 from orchestrator.engines.ollama.claims import Claims
 from orchestrator.engines.ollama.local import Runner, runner_of
 from orchestrator.engines.ollama.names import parse
@@ -29,6 +30,8 @@ SETTLED_S: Final = 0.4
 # A server that does not answer in time is asked again before it counts as lost.
 _MISSES: Final = 3
 _OK: Final = 200
+# The first answer is one token, or one vector.
+_FIRST_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +216,7 @@ class Site:
             async with self.server.session.post(
                 f"{self.server.url}{path}", json=body, allow_redirects=False
             ) as answer:
-                said = await answer.read()
+                said = await read_at_most(answer, _FIRST_BYTES)
                 status = answer.status
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from orchestrator.engines.base import Premises, Progress
 from orchestrator.engines.library import Library
-from orchestrator.engines.ollama.header import header_of
 from orchestrator.engines.ollama.names import derived, parse
 from orchestrator.engines.ollama.pins import Noted
 from orchestrator.engines.ollama.pulling import Pulling
 from orchestrator.engines.ollama.server import Listed, Server
-from orchestrator.engines.ollama.templates import template_for
+from orchestrator.engines.ollama.translate import translated
 from orchestrator.engines.ollama.trouble import Refused, check_version, of_create
 from orchestrator.engines.sources import SourceChecks, check_form
 from orchestrator.errors import EngineError, LoadFailed, NotAllowed, SourceCorrupt, SourceNotFound
@@ -62,7 +61,9 @@ class Stock:
         self._made = made
         self._settings = premises.settings
         self._library = Library(premises, form="gguf")
-        self._checks = SourceChecks(Shelf(premises.cache).seals)
+        self._shelf = Shelf(premises.cache)
+        self._environment = premises.environment
+        self._checks = SourceChecks(self._shelf.seals)
         self._pulling = Pulling(stall_s=premises.settings.fetch_stall_s)
 
     @property
@@ -163,7 +164,8 @@ class Stock:
         if found is None:
             await self._send(server, path, digest, tell)
             what: dict[str, Any] = {"files": {"model.gguf": f"sha256:{digest}"}}
-            template = template_for(await asyncio.to_thread(header_of, path))
+            await asyncio.to_thread(self._shelf.make)
+            template = await translated(path, self._shelf.temporary, self._environment)
             if template:
                 what["template"] = template
             await self._create(server, spec, name, what, tell)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from orchestrator.engines.egress import ALLOW, refusal_of
+from orchestrator.engines.egress import ALLOW, read_at_most, refusal_of
 from orchestrator.engines.openai.quirks import Quirks
 from orchestrator.errors import EngineError, EngineUnavailable, NotAllowed, SourceCorrupt, SourceNotFound
 from orchestrator.values.spec import Source
@@ -107,9 +107,7 @@ class Endpoint:
                 self.session.get(self.url("/models"), allow_redirects=False) as answer,
             ):
                 self.server = self._hide(answer.headers.get("Server", ""))[:64]
-                content = await answer.content.read(MOST_LIST_BYTES)
-                while not answer.content.at_eof() and len(content) < MOST_LIST_BYTES:
-                    content += await answer.content.read(MOST_LIST_BYTES)
+                content = await read_at_most(answer, MOST_LIST_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return trouble_of(error, self.place)
         return self._judge(answer, content, source)

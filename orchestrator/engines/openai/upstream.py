@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from orchestrator.engines.egress import sendable
+from orchestrator.engines.egress import read_at_most, sendable
 from orchestrator.engines.openai import refusals
 from orchestrator.engines.openai.endpoint import Endpoint, trouble_of
 from orchestrator.engines.openai.refusals import Said
@@ -211,17 +211,6 @@ class Upstream:
         if isinstance(error, aiohttp.ClientConnectorError):
             raise _TryElsewhere(refusals.unreachable(found.error))
         raise _TryElsewhere(refusals.broken(endpoint.place, "left before it had answered"), again=True)
-
-
-async def read_at_most(answer: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return the body, or as much of it as shows that it is longer than `most`."""
-    pieces, size = [], 0
-    async for data in answer.content.iter_any():
-        pieces.append(data)
-        size += len(data)
-        if size > most:
-            break
-    return b"".join(pieces)
 
 
 async def _to_the_end(answer: aiohttp.ClientResponse) -> None:

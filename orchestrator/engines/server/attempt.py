@@ -150,7 +150,9 @@ class Attempt:
             return Place.on_socket(self._socket)
         if self._spec.endpoints:
             self._at_endpoint = True
-            return Place.at_endpoint(self._spec.endpoints[0], anywhere=self._terms.egress)
+            # A name that looks near and leads away is refused in any case: policies take it for local.
+            anywhere = self._terms.egress and self._spec.remote
+            return Place.at_endpoint(self._spec.endpoints[0], anywhere=anywhere)
         raise LoadFailed(
             "nothing says where the command listens",
             where=self._spec.name,

@@ -10,8 +10,9 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.engines.bridge import Bridge
+from orchestrator.engines.egress import read_at_most
 from orchestrator.engines.openai.endpoint import Endpoint
-from orchestrator.engines.openai.upstream import MOST_ERROR_BYTES, Upstream, read_at_most
+from orchestrator.engines.openai.upstream import MOST_ERROR_BYTES, Upstream
 from orchestrator.engines.server.names import Entry, names_for
 from orchestrator.engines.server.place import Place, bearer
 from orchestrator.errors import LoadFailed

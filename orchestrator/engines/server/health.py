@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 
+from orchestrator.engines.egress import read_at_most
 from orchestrator.engines.server.names import Entry
 from orchestrator.engines.server.place import Place, bearer
 
@@ -29,6 +30,7 @@ _WRONG: Final = frozenset(
 )
 _LIMIT: Final = aiohttp.ClientTimeout(total=ANSWER_S)
 _MODELS_BYTES: Final = 4 * 1024 * 1024
+_OF_JSON: Final = (AttributeError, RecursionError)  # what it may be besides
 
 
 class Outcome(Enum):
@@ -75,11 +77,19 @@ class Health:
         """
         try:
             async with self._open().get(f"{self.place.base}/models", timeout=_LIMIT) as answer:
-                content = json.loads(await answer.content.read(_MODELS_BYTES))
+                content = json.loads(await read_at_most(answer, _MODELS_BYTES))
                 return tuple(
                     Entry(id=str(each["id"]), root=str(each.get("root") or "")) for each in content["data"]
                 )
-        except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, KeyError, AttributeError):
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ):
             return ()
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from orchestrator.errors import (
     SourceUnreachable,
 )
 from orchestrator.values.memory import RAM
+from tests.egress_watch import watching
 from tests.engines.conformance import Arrivals, Exits
 from tests.engines.ollama.fake_server import FakeOllama, pretending
 from tests.engines.ollama.fake_state import Manifest
@@ -401,3 +403,29 @@ async def test_the_newest_of_a_tag_is_the_digest_of_its_manifest(engine: OllamaE
         await made.close()
     assert await engine.newest(on("")) == ""
     assert parse(TAG).host == "registry.ollama.ai"
+
+
+async def test_what_is_named_by_the_environment_alone_never_leads_away(runtime: Path) -> None:
+    """A model without an endpoint is local for policies; only its own file can say otherwise."""
+    engine = OllamaEngine(
+        replace(premises(runtime, egress=True), environment={"OLLAMA_HOST": "https://8.8.8.8"})
+    )
+    with watching() as seen, pytest.raises(NotAllowed, match="not an address of this machine"):
+        await engine.ensure_fetched(on("", endpoints=()), Arrivals())
+    assert seen.away == []
+    await engine.close()
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # libuv looks names up by itself
+async def test_a_name_that_looks_near_never_leads_away(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 11434))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", away)
+    engine = engine_in(runtime, egress=True)
+    with watching() as seen, pytest.raises(EngineError, match=r"has the address 8\.8\.8\.8"):
+        await engine.ensure_fetched(on("http://box.lan:11434"), Arrivals())
+    assert seen.away == []
+    await engine.close()

@@ -1,14 +1,17 @@
 """Templates in Jinja as Ollama's: only where they do exactly the same."""
 
+import os
 import struct
 from pathlib import Path
 
 import pytest
 
+from orchestrator.engines.ollama import translate
 from orchestrator.engines.ollama.header import Header, header_of
 from orchestrator.engines.ollama.templates import template_for
 from orchestrator.engines.ollama.weights import Load, peak_bytes
 from tests.engines.ollama.replay import record
+from tests.engines.real_time import REAL_TIME
 
 DEMO = Path("orchestrator/demo")
 CHATML = (
@@ -126,3 +129,42 @@ def test_an_estimate_knows_the_cache_by_its_formula() -> None:
     masks = 512 * 2
     assert peak(2048, 2) - peak(1024, 2) == (a_token + masks) * 1024 * 2
     assert peak(1 << 20, 1) == peak(4096, 1)  # no more than the model was trained for
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * (10 ** 11) }}",
+        "{{ 1 // 0 }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    ],
+    ids=["no end", "all memory", "arithmetic", "recursion"],
+)
+@REAL_TIME
+async def test_what_a_template_does_to_its_reader_is_no_business_of_the_daemon_s(
+    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translate, "WITHIN_S", 2.0)
+    path = tmp_path / "m.gguf"
+    key = b"tokenizer.chat_template"
+    pair = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(template)) + template.encode()
+    path.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + pair)
+    assert await translate.translated(path, tmp_path, os.environ) == ""
+
+
+@REAL_TIME
+async def test_a_plain_template_is_translated_in_a_child(tmp_path: Path) -> None:
+    here = await translate.translated(DEMO / "tiny.gguf", tmp_path, os.environ)
+    assert here == template_for(header_of(DEMO / "tiny.gguf")) != ""
+
+
+@pytest.mark.parametrize("kind", [99, 9])
+@pytest.mark.parametrize("inner", [9, 12, 77])
+def test_a_header_that_makes_no_sense_says_nothing(kind: int, inner: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    pair = struct.pack("<Q", 1) + b"k" + struct.pack("<I", kind)
+    path.write_bytes(
+        struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + pair + struct.pack("<IQ", inner, 2**63 - 1) * 3000
+    )
+    assert header_of(path) == Header()
