@@ -1,5 +1,6 @@
 """A thousand storms in virtual time: the budget is kept, no request is lost, nothing stands still."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", virtual_now)
+    monkeypatch.setattr(clock, "monotonic_s", lambda: asyncio.get_running_loop().time())
 
 
 @pytest.mark.parametrize("first", range(0, STORMS, AT_ONCE))
