@@ -24,6 +24,7 @@ SOURCES = [
     ("file:~/${file:x}", "/home/me/s3cr3t.gguf", "s3cr3t.gguf", "${file:x}"),
     ("https://h/x?key=${env:K}@sha256:" + "a" * 64, "https://h/x?key=s3cr3t", "s3cr3t", "${env:K}"),
     ("${credential:all}", "s3cr3t-name", "s3cr3t-name", "${credential:all}"),
+    ("a$${b}-${env:K}", "a${b}-s3cr3t-name", "s3cr3t-name", "${env:K}"),
 ]
 
 
