@@ -180,3 +180,6 @@ class MlxEngine:
             leaf, fix = _REFUSED.get(refused.kind, (EngineError, "check the disk that it lies on"))
             said = redacted(str(refused), spec, path)
             raise leaf(f"source '{spec.source.written}': {said}", where=spec.name, fix=fix) from None
+        except (ArithmeticError, TypeError, ValueError):  # numbers that no model has
+            what = f"source '{spec.source.written}': its config.json makes no sense"
+            raise SourceCorrupt(what, where=spec.name, fix="copy or download the folder again") from None

@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,26 @@ def test_reading_a_large_vocabulary_can_be_the_peak(small: Path) -> None:
     plain = peak_bytes(read_folder(small), context=128, parallel=1)
     (small / "tokenizer.json").write_bytes(bytes(10 * MIB))
     assert peak_bytes(read_folder(small), context=128, parallel=1) > plain + 200 * MIB
+
+
+def test_absurd_sizes_are_not_read(small: Path) -> None:
+    weights, index = small / "model.safetensors", small / "model.safetensors.index.json"
+    with weights.open("wb") as file:
+        file.write(struct.pack("<Q", 1 << 30))
+        file.truncate(2 << 30)  # takes no room on the disk
+    tracemalloc.start()
+    try:
+        assert refusal(small).kind is FailureKind.CORRUPT
+        with index.open("wb") as file:
+            file.truncate(2 << 30)
+        assert "has over 32 MiB" in str(refusal(small))
+        assert tracemalloc.get_traced_memory()[1] < 64 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", ["[1e999]", "[[[[]]]]", '"x"', "[" * 100_000])
+def test_shapes_that_make_no_sense_are_refused(small: Path, shape: str) -> None:
+    header = b'{"a":{"dtype":"F16","shape":%b,"data_offsets":[0,0]}}' % shape.encode()
+    (small / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert refusal(small).kind is FailureKind.CORRUPT

@@ -1,7 +1,6 @@
 """Folders of a model as MLX reads them that the user has, or that are shipped."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,10 +11,10 @@ from orchestrator.errors import SourceCorrupt, SourceNotFound
 from orchestrator.values.spec import Source
 from orchestrator.workers.fetch.choose import MLX_FILES
 from orchestrator.workers.fetch.order import SHA256, Item, content_digest
+from orchestrator.workers.frames import LoadRefused
+from orchestrator.workers.mlx.folder import tensors_of
 
 _SUFFIX: Final = "-mlx"
-# The header's length in the first 8 bytes, then that much JSON.
-_LENGTH_BYTES: Final = 8
 
 Digest = Callable[[Path], str]
 
@@ -103,21 +102,13 @@ def identity_of(files: list[Path], digest: Digest) -> str:
 
 def _check_weights(path: Path, source: Source) -> None:
     """Return if the file is as long as its own header says."""
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        text = file.read(length) if length < size_bytes else b""
     try:
-        tensors: Mapping[str, Mapping[str, list[int]]] = json.loads(text)
-        ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
-        whole = _LENGTH_BYTES + length + max(ends) == size_bytes
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        whole = False
-    if not whole:
+        tensors_of(path)
+    except LoadRefused:
         raise SourceCorrupt(
             f"source '{source.written}': {path.name} is cut short, or no safetensors file",
             fix="copy or download the folder again",
-        )
+        ) from None
 
 
 def _shipped() -> Mapping[str, str]:

@@ -5,7 +5,7 @@ For the parent as well as for the worker: whatever can be said before a model ru
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,10 @@ from typing import Any, Final
 from orchestrator.workers.frames import FailureKind, LoadRefused
 
 _LENGTH: Final = struct.Struct("<Q")  # the first bytes of a safetensors file: how long its header is
-_HEADER_BYTES: Final = 100_000_000  # the format's own limit
+# The most that is read of a file's header, of the configuration and of the index. A guess: the largest models
+# have 3 MB of each; the format allows 100 MB, whose parsing would hold up the daemon for seconds.
+_HEADER_BYTES: Final = 16 << 20
+_JSON_BYTES: Final = 32 << 20
 _WEIGHTS: Final = "model*.safetensors"  # as mlx-lm looks for them
 
 
@@ -64,7 +67,7 @@ def read_folder(path: Path) -> MlxFolder:
         config = _config(path)
         tensors: dict[str, Tensor] = {}
         for file in _files(path):
-            tensors.update(_header(file))
+            tensors.update(tensors_of(file))
     except OSError as error:
         raise LoadRefused(FailureKind.FAILED, f"{path} cannot be read: {error.strerror}") from None
     return MlxFolder(path=path, config=config, tensors=tensors)
@@ -78,7 +81,7 @@ def _no_folder(path: Path) -> str:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((path / "config.json").read_bytes())
+        content = json.loads(_content(path / "config.json"))
     except FileNotFoundError:
         raise LoadRefused(FailureKind.CORRUPT, f"{path} has no config.json") from None
     except (ValueError, RecursionError) as error:
@@ -88,6 +91,12 @@ def _config(path: Path) -> dict[str, Any]:
     return content
 
 
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > _JSON_BYTES:
+        raise LoadRefused(FailureKind.CORRUPT, f"{path} has over {_JSON_BYTES >> 20} MiB")
+    return path.read_bytes()
+
+
 def _files(path: Path) -> list[Path]:
     files = sorted(path.glob(_WEIGHTS))
     if not files:
@@ -95,8 +104,8 @@ def _files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.exists():
         try:
-            wanted = set(json.loads(index.read_bytes())["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wanted = set(json.loads(_content(index))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise LoadRefused(FailureKind.CORRUPT, f"{index} cannot be understood: {error!r}") from None
         absent = sorted(wanted - {file.name for file in files})
         if absent:
@@ -104,8 +113,13 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _header(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a file, once it is clear that all their bytes are there."""
+def tensors_of(file: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a file, once it is clear that all their bytes are there.
+
+    Raises:
+        LoadRefused: CORRUPT.
+        OSError: it cannot be read.
+    """
     size_bytes = file.stat().st_size
     with file.open("rb") as opened:
         first = opened.read(_LENGTH.size)
@@ -125,10 +139,10 @@ def _header(file: Path) -> Iterator[tuple[str, Tensor]]:
             for name, entry in entries.items()
         }
         end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise LoadRefused(
             FailureKind.CORRUPT, f"{file} has a header that cannot be read: {error!r}"
         ) from None
     if end != size_bytes - _LENGTH.size - length:
         raise LoadRefused(FailureKind.CORRUPT, f"{file} is cut short, or has bytes that its header misses")
-    yield from tensors.items()
+    return tensors
