@@ -8,9 +8,11 @@ import pytest
 
 from orchestrator import clock
 from orchestrator.control.observe import MEMORY_EVERY_S, MEMORY_WAITED_FOR_S
+from orchestrator.decide.evict import LOADS_WORTH
 from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.values.memory import RAM
+from orchestrator.values.settings import Limits
 from orchestrator.values.spec import LoadWhen, ModelState
 from tests.builders import spec
 from tests.control.memory_bench import GIB, Bench, machine, on_demand, sized, virtual_now
@@ -132,7 +134,8 @@ async def test_two_clients_who_take_turns_make_progress_without_thrashing(tmp_pa
             clients.create_task(client("a"))
             clients.create_task(client("b"))
         loads = sum(verb == "load" for verb, _ in bench.engine.calls)
-        assert loads <= 300 / 10 + 2, "at most one swap per residency"
+        stays_s = max(Limits().min_residency_s, LOADS_WORTH * 1.0)
+        assert loads <= 300 / stays_s + 2, "at most one swap per residency"
         assert len(waits) > 500
         assert max(waits) <= 15, "the residency, the unload and the load"
 
