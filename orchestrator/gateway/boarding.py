@@ -57,6 +57,8 @@ class Boarding:
         Raises:
             RequestError: no model can answer, or none was ready in time.
         """
+        if leases.table.epoch == 0:
+            await self._until_known(leases, settings)
         place: Place | None = None
         try:
             while True:
@@ -95,6 +97,18 @@ class Boarding:
         if left_s <= 0:
             raise refusals.does_not_answer(self._record.model, settings.wait_for_model_s)
         await leases.changed(epoch, min(left_s, RETRY_PAUSE_S))
+
+    async def _until_known(self, leases: Leases, settings: Settings) -> None:
+        """Wait for the first table: a daemon that has just started does not know its models yet."""
+        if self._client.draining:
+            raise answer.draining()
+        self._client.waits(waits=True)
+        try:
+            first = await leases.changed(0, self._left_s(settings))
+        finally:
+            self._client.waits(waits=False)
+        if first is None:
+            raise refusals.nothing_known(settings.wait_for_model_s)
 
     def _choose(self, table: RoutingTable, settings: Settings) -> Route:
         terms = Terms(

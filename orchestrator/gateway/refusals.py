@@ -40,6 +40,17 @@ def not_ready(route: Route, now: datetime, waited_s: float) -> RequestError:
     )
 
 
+def nothing_known(waited_s: float) -> RequestError:
+    """Return the answer where the files have still not been read (503)."""
+    return RequestError(
+        f"the daemon has not read its files after {waited_s:g} s",
+        status=503,
+        code="not_started",
+        fix="try again, or see the daemon's log",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
 def queue_full(route: Route, now: datetime, waiting: int) -> RequestError:
     """Return the answer where too many requests wait for a model (503)."""
     return RequestError(

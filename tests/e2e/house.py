@@ -64,6 +64,7 @@ class House:
         return kept | {
             "PYTHONPATH": str(REPOSITORY),
             "XDG_RUNTIME_DIR": str(self.root),
+            "XDG_CACHE_HOME": str(self.root / "cache"),
             "ORCHESTRATOR_WORKER_THREADS": "1",
         }
 

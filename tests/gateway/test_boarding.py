@@ -17,6 +17,7 @@ from orchestrator.gateway.patience import Patience
 from orchestrator.gateway.ports import Message
 from orchestrator.gateway.record import Record
 from orchestrator.values.policy import Bounds, RoutingPolicy, Rule, When
+from orchestrator.values.routing import RoutingTable
 from orchestrator.values.settings import Settings
 from tests.gateway.fakes import FakeLeases, route, table
 
@@ -93,6 +94,23 @@ async def test_the_wait_ends_at_its_deadline_with_what_is_known(looptime: LoopTi
     assert (raised.value.code, raised.value.retry_after_s) == ("model_not_ready", 70)
     assert looptime == 30
     assert leases.waiting == {}
+
+
+async def test_a_daemon_that_has_just_started_knows_its_models_before_it_answers(
+    looptime: LoopTimeProxy,
+) -> None:
+    leases = FakeLeases(RoutingTable())
+    asyncio.get_running_loop().call_later(2, leases.publish, LOADED)
+    assert await Request().board(leases) == "big"
+    assert looptime == 2
+    with pytest.raises(RequestError, match="there is no model 'who'"):
+        await Request("who").board(leases)
+
+
+async def test_a_daemon_that_never_reads_its_files_says_so() -> None:
+    with pytest.raises(RequestError, match="has not read its files after 30 s") as raised:
+        await Request().board(FakeLeases(RoutingTable()), wait_for_model_s=30.0)
+    assert (raised.value.status, raised.value.code) == (503, "not_started")
 
 
 async def test_a_policy_whose_model_is_late_answers_with_the_next_one_that_is_ready(
