@@ -378,6 +378,18 @@ async def test_nothing_that_the_command_has_started_lives_on(build: Build, runti
         assert all(is_gone(pid) for pid in family)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody may look into environments")
+async def test_a_kill_of_the_guard_leaves_nothing_in_other_sessions(build: Build, runtime: Path) -> None:
+    made = build(grace_s=0.3)
+    pids = runtime / "pids"
+    exits = Exits(made)
+    running = await made.ensure_loaded("r1", stub("parent", "--pids", str(pids)))
+    family = pids_in(pids)
+    psutil.Process(running.pid).kill()
+    await exits.first()
+    await until(lambda: all(is_gone(pid) for pid in family))
+
+
 async def test_all_processes_of_the_command_count(build: Build, runtime: Path) -> None:
     made = build(grace_s=0.3)
     await made.ensure_loaded("r1", stub())

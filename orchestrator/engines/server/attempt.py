@@ -14,7 +14,7 @@ from orchestrator.engines.server.health import Health, Outcome, until_well
 from orchestrator.engines.server.place import Place
 from orchestrator.engines.server.ports import Ports, stranger_on
 from orchestrator.engines.server.process import Call, NotStarted, Process
-from orchestrator.engines.server.tree import tree_of
+from orchestrator.engines.server.tree import end_bearers, tree_of
 from orchestrator.engines.sockets import RuntimeFolder, remove
 from orchestrator.errors import LoadFailed
 from orchestrator.values.spec import ModelSpec
@@ -124,13 +124,20 @@ class Attempt:
         """End it politely; nothing of it is left when this returns."""
         await self.health.close()
         await self.process.stop(grace_s=self._terms.grace_s)
+        await self.end_rest()
         self.clear()
 
     async def end_at_once(self) -> None:
         """End it; nothing of it is left when this returns."""
         await self.health.close()
         await self.process.end_at_once()
+        await self.end_rest()
         self.clear()
+
+    async def end_rest(self) -> None:
+        """End what is left where its guard was killed: the guard alone knows of other sessions."""
+        if self.process.was_killed:
+            await asyncio.to_thread(end_bearers, self._call.mark)
 
     def clear(self) -> None:
         """Give back the port and the socket of a process that is gone. May be called again."""

@@ -67,6 +67,11 @@ class Process:
             return Cause(what=self._why)
         return cause_of(self._child.returncode if self._child else 0, self._log, self._program)
 
+    @property
+    def was_killed(self) -> bool:
+        """True where it ended by SIGKILL; that may have been the guard's own end, not the command's alone."""
+        return self._child is not None and self.ended.is_set() and self._child.returncode == -signal.SIGKILL
+
     async def start(self, call: Call) -> None:
         """Start it. Cancelling may leave it running: end it then.
 

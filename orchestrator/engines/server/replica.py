@@ -176,6 +176,7 @@ class Served:
                 pulse.cancel()
             await front.close()
             await attempt.health.close()
+            await attempt.end_rest()
             attempt.clear()
             if not self.unwanted:
                 cause = process.cause

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import psutil
@@ -45,11 +45,20 @@ def end_marked(leftovers: Iterable[Running], *, own: str) -> None:
         own: with what this daemon's marks begin.
     """
     replicas = {running.replica for running in leftovers}
-    if not replicas:
-        return
+    if replicas:
+        _end(lambda mark: not mark.startswith(own) and mark.partition(":")[2] in replicas)
+
+
+def end_bearers(mark: str) -> None:
+    """Kill what bears this very mark.
+
+    Something can be left where a guard was killed: what has moved to a session of its own.
+    """
+    _end(lambda found: found == mark)
+
+
+def _end(is_doomed: Callable[[str], bool]) -> None:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.uids().real == os.getuid():
-                mark = process.environ().get(MARK, "")
-                if not mark.startswith(own) and mark.partition(":")[2] in replicas:
-                    process.send_signal(signal.SIGKILL)
+            if process.uids().real == os.getuid() and is_doomed(process.environ().get(MARK, "")):
+                process.send_signal(signal.SIGKILL)
