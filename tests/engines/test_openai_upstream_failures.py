@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.engines.openai import endpoint
 from orchestrator.engines.openai.endpoints import Endpoints
 from orchestrator.errors import EngineUnavailable, SourceNotFound
 from orchestrator.values.spec import Sampling
-from tests.engines.openai_client import ANSWER, ERROR, KEY, both, leading_to, of, saying
+from tests.engines.openai_client import ANSWER, ERROR, KEY, both, leading_to, of, replica, saying
 from tests.engines.openai_servers import STREAM, Asked, Script, answer, models, scripted
 from tests.engines.real_time import REAL_TIME
 
@@ -134,6 +135,29 @@ async def test_another_endpoint_is_asked_where_nothing_was_sent_yet(runtime: Pat
     async with both(runtime, saying(reply, reply), saying(*[answer(200, ANSWER)] * 2)) as (client, _, good):
         assert [(await client.ask())[0] for _ in range(2)] == [200, 200]
         assert len(good.posted()) == 2
+
+
+async def test_a_request_does_not_stay_with_an_endpoint_that_fell_silent(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "CHECK_S", 0.05)
+    looked = False
+
+    async def falls_silent(asked: Asked, transport: asyncio.Transport) -> None:
+        nonlocal looked
+        if asked.method == "GET" and not looked:
+            looked = True
+            transport.write(models("theirs"))
+
+    async with (
+        scripted(falls_silent) as silent,
+        scripted(saying(answer(200, ANSWER))) as good,
+        replica(runtime, of(silent.url, good.url), check_every_s=0.02, check_after_s=0.0) as client,
+    ):
+        status, got = await client.ask()
+    assert status == 200
+    assert got["model"] == "ours"
+    assert (len(silent.posted()), len(good.posted())) == (1, 1)
 
 
 async def test_no_other_endpoint_is_asked_once_something_was_sent(runtime: Path) -> None:

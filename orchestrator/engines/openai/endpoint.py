@@ -4,7 +4,8 @@ import asyncio
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -31,10 +32,14 @@ _URL_LENGTH: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Why an endpoint does not serve. `certain`: nothing but a change at its end will help."""
+    """Why an endpoint does not serve.
+
+    `certain`: nothing but a change at its end will help. `silent`: it said nothing at all.
+    """
 
     error: EngineError
     certain: bool
+    silent: bool = False
 
 
 class Endpoint:
@@ -66,6 +71,7 @@ class Endpoint:
         self.heard = False  # an answer went on since the last look
         self._spoke = False  # and between the two looks before
         self._failures = 0
+        self._patience: set[asyncio.Timeout] = set()
 
     @property
     def answering(self) -> bool:
@@ -83,7 +89,19 @@ class Endpoint:
             self.well()
         elif not self.answering:
             self.note(found)
+            if found.silent and self.trouble is not None:
+                self._lose_patience()
         self._spoke, self.heard = self.heard, False
+
+    @asynccontextmanager
+    async def awaited(self) -> AsyncIterator[None]:
+        """Give one request its time; TimeoutError where the endpoint has fallen silent altogether."""
+        async with asyncio.timeout(None) as patience:
+            self._patience.add(patience)
+            try:
+                yield
+            finally:
+                self._patience.discard(patience)
 
     def well(self) -> None:
         """Take note that it serves."""
@@ -99,6 +117,11 @@ class Endpoint:
         """Ask whether it serves the model; here one failure counts whatever it is."""
         found = await self._ask(source)
         self.trouble = None if found is None else found.error
+
+    def _lose_patience(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        while self._patience:
+            self._patience.pop().reschedule(now_s)
 
     async def _ask(self, source: Source) -> Trouble | None:
         try:
@@ -174,9 +197,10 @@ def trouble_of(error: Exception, place: str) -> Trouble:
     fix = f"see that it runs and listens, or correct `endpoint`; try: curl {place}"
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = _words_of(error.os_error)
-        return _certain(EngineUnavailable(f"{place} cannot be reached: {cause}", fix=fix))
+        unreachable = EngineUnavailable(f"{place} cannot be reached: {cause}", fix=fix)
+        return Trouble(error=unreachable, certain=True, silent=True)
     what = "does not answer in time" if isinstance(error, TimeoutError) else "closed the connection"
-    return Trouble(error=EngineUnavailable(f"{place} {what}", fix=fix), certain=False)
+    return Trouble(error=EngineUnavailable(f"{place} {what}", fix=fix), certain=False, silent=True)
 
 
 def _words_of(error: OSError) -> str:

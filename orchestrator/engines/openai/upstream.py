@@ -101,12 +101,13 @@ class Upstream:
     async def _ask(self, endpoint: Endpoint, path: str, fields: dict[str, Any], exchange: Exchange) -> None:
         endpoint.in_flight += 1
         try:
-            said = await self._send(endpoint, path, fields, exchange)
-            lessons = 0
-            while said is not None and lessons < MOST_LESSONS and endpoint.quirks.learn(said[0], fields):
-                logger.info("%s does not take all defaults of model '%s'", endpoint.place, self._model)
-                lessons += 1
+            async with endpoint.awaited():
                 said = await self._send(endpoint, path, fields, exchange)
+                lessons = 0
+                while said is not None and lessons < MOST_LESSONS and endpoint.quirks.learn(said[0], fields):
+                    logger.info("%s does not take all defaults of model '%s'", endpoint.place, self._model)
+                    lessons += 1
+                    said = await self._send(endpoint, path, fields, exchange)
             if said is not None:
                 self._refuse(endpoint, *said)
             endpoint.well()
