@@ -1,6 +1,7 @@
 """What would happen if a folder were in force: what `orchestrator plan` shows."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -26,11 +27,17 @@ from orchestrator.values.catalog import Catalog, Document, Reading, T
 from orchestrator.values.event import CatalogRead
 from orchestrator.values.memory import Footprint
 from orchestrator.values.settings import Limits, limits_of
+from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import State
 
+# For one launch, and for all of a plan; in seconds. An estimate takes a tenth of a second of a processor.
 ESTIMATE_DEADLINE_S: Final = 20.0
+ESTIMATES_DEADLINE_S: Final = 60.0
+ESTIMATES_AT_ONCE: Final = 2
 
 Json = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 async def planned(
@@ -81,18 +88,36 @@ async def offline(place: Premises, folder: Path, state_folder: Path) -> Json:
 async def _estimated(
     state: State, catalog: Catalog, engines: Mapping[str, Engine]
 ) -> Mapping[str, Footprint]:
-    """Return what launches take of which nothing is known yet, where it can be told without a download."""
-    found: dict[str, Footprint] = {}
+    """Return what launches take of which nothing is known yet, where it can be told without a download.
+
+    What several models launch alike is estimated once. Where there is too much
+    of it, what has come in time counts.
+    """
+    unknown: dict[str, ModelSpec] = {}
     for name, document in catalog.models.items():
         record = state.models.get(name)
         spec = record.resolve(document.value) if record else document.value
         known = spec.launch in state.footprints or not spec.wanted or spec.source.scheme not in NEAR
-        engine = engines.get(spec.engine)
-        if known or engine is None:
-            continue
+        if not known and spec.engine in engines:
+            unknown[spec.launch] = spec
+    found: dict[str, Footprint] = {}
+    gate = asyncio.Semaphore(ESTIMATES_AT_ONCE)
+
+    async def estimate(launch: str, spec: ModelSpec) -> None:
         with suppress(EngineError, TimeoutError):
-            async with asyncio.timeout(ESTIMATE_DEADLINE_S):
-                found[spec.launch] = Footprint(estimated=await engine.estimate(spec))
+            async with gate, asyncio.timeout(ESTIMATE_DEADLINE_S):
+                found[launch] = Footprint(estimated=await engines[spec.engine].estimate(spec))
+
+    try:
+        async with asyncio.timeout(ESTIMATES_DEADLINE_S), asyncio.TaskGroup() as tasks:
+            for launch, spec in unknown.items():
+                tasks.create_task(estimate(launch, spec))
+    except TimeoutError:
+        logger.warning(
+            "there was time to estimate %d of %d models; whether the others fit is found out when they load",
+            len(found),
+            len(unknown),
+        )
     return found
 
 

@@ -1,5 +1,6 @@
 """`plan` without a daemon, and against a folder."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -217,3 +218,42 @@ async def test_what_is_known_or_absent_or_far_away_or_unreadable_is_not_weighed(
     found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": engine})
     assert engine.asked == 1
     assert "bad" in {step["model"] for step in found["steps"]}, "loading it will say what is wrong"
+
+
+async def test_what_is_launched_alike_is_weighed_once(tmp_path: Path) -> None:
+    before = replace(adopted(tmp_path), memory=ROOM)
+    for name in ("a", "b", "c"):
+        put(tmp_path, name, TINY + "load: on-demand\n")
+    engine = Sized(9 * GIB)
+    found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": engine})
+    assert engine.asked == 1
+    assert [each["model"] for each in found["unfit"]] == ["a", "b", "c"]
+
+
+class Slow(Sized):
+    """As Sized, and takes its time; `most` is how many were weighed at once."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.now = 0
+        self.most = 0
+
+    async def estimate(self, spec: ModelSpec) -> dict[str, int]:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(15)
+        self.now -= 1
+        return await super().estimate(spec)
+
+
+async def test_a_folder_of_very_many_models_is_planned_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = replace(adopted(tmp_path), memory=ROOM)
+    for number in range(20):
+        put(tmp_path, f"m{number}", f"{TINY}load: on-demand\ncontext: {number + 1}\n")
+    engine = Slow(9 * GIB)
+    found = await planned(before, tmp_path, {}, Limits(), {"llama-cpp": engine})
+    assert engine.most > 1
+    assert 2 <= len(found["unfit"]) < 20
+    assert f"estimate {len(found['unfit'])} of 20 models" in caplog.text
