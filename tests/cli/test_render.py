@@ -113,13 +113,24 @@ def test_the_page_is_the_golden_one(case: Case, width: int | None, shell: Shell,
         assert all(len(line) <= width for line in tables)
 
 
-def test_colour_changes_nothing_but_the_colour() -> None:
-    plain = Terminal(out=io.StringIO(), width=100)
-    coloured = Terminal(out=io.StringIO(), width=100, colour=True)
-    without = status_lines(payloads.busy(), plain, NOW)
-    with_colour = status_lines(payloads.busy(), coloured, NOW)
+PAGES: dict[str, Callable[[Terminal], list[str]]] = {
+    "status busy": lambda terminal: status_lines(payloads.busy(), terminal, NOW),
+    "status memory": lambda terminal: status_lines(payloads_memory.mixed(), terminal, NOW),
+    "status crowded": lambda terminal: status_lines(payloads_memory.crowded(), terminal, NOW),
+    "describe": lambda terminal: describe_lines(payloads_memory.described(), terminal, NOW),
+    "plan": lambda terminal: plan_lines(payloads_plan.in_place(), terminal),
+    "doctor": lambda terminal: doctor_lines(payloads_memory.findings(), terminal),
+}
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("page", PAGES)
+def test_colour_changes_nothing_but_the_colour(page: str, width: int) -> None:
+    plain = Terminal(out=io.StringIO(), width=width)
+    coloured = Terminal(out=io.StringIO(), width=width, colour=True)
+    without, with_colour = PAGES[page](plain), PAGES[page](coloured)
     assert "\x1b[" in "".join(with_colour)
-    assert [_bare(line) for line in with_colour] == without
+    assert [_bare(line) for line in with_colour] == [line.rstrip() for line in without]
 
 
 def _bare(line: str) -> str:
@@ -149,3 +160,12 @@ def test_without_utf_8_a_page_is_ascii_and_still_aligned() -> None:
     head, *rows = (line for line in page.splitlines() if line.startswith(("MODEL ", "fast ", "coder ")))
     at = head.index("SOURCE")
     assert {row[at - 2 : at] for row in rows} == {"  "}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_utf_8_every_page_is_ascii(page: str) -> None:
+    out = io.StringIO()
+    terminal = Terminal(out=out, unicode=False, width=100)
+    for line in PAGES[page](terminal):
+        terminal.line(line)
+    assert out.getvalue().isascii()

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.cli import payloads
+from tests.cli import payloads, payloads_memory
 from tests.cli.admin_server import Script, serve
 from tests.cli.conftest import Shell
 from tests.cli.typed import Terminal
@@ -26,6 +26,22 @@ def test_the_screen_follows_the_daemon_outlives_its_restart_and_ends_with_ctrl_c
         screen.type("\x03")
         assert screen.process.wait(20) == 0
         assert "Traceback" not in screen.rest()
+
+
+def test_a_download_can_be_followed(shell: Shell, daemon: Script) -> None:
+    daemon.answers["GET /v1/status"] = (200, payloads_memory.mixed())
+    with Terminal(shell, *ARGS) as screen:
+        screen.read_until("downloading 23 % of 5.5 GiB, 24 MiB/s, 2 min left")
+        later = payloads_memory.downloading()
+        assert later["fetch"]
+        later["fetch"] |= {"done_bytes": 5500 << 20, "left_s": 4.2}
+        daemon.answers["GET /v1/status"] = (200, payloads.status(later))
+        screen.read_until("downloading 98 % of 5.5 GiB, 24 MiB/s, 4 s left")
+        later["fetch"] |= {"doing": "checking", "total_bytes": 0}
+        daemon.answers["GET /v1/status"] = (200, payloads.status(later))
+        screen.read_until("checking")
+        screen.type("\x03")
+        assert screen.process.wait(20) == 0
 
 
 def test_without_a_daemon_to_begin_with_it_says_so_and_ends(shell: Shell) -> None:
