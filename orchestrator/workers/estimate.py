@@ -21,7 +21,7 @@ from orchestrator.workers.frames import (
     encode_dry_run,
 )
 from orchestrator.workers.ledger import RAM, contexts, weights
-from orchestrator.workers.own import own_bytes
+from orchestrator.workers.own import bound_memory, own_bytes
 from orchestrator.workers.parent import die_with_parent, hold_lifeline, read_line, take_stdout
 
 # What the books of the KV cache and the lists of the worker take for each token, in bytes.
@@ -31,6 +31,9 @@ _CANDIDATE_BYTES: Final = 16
 _LOGIT_BYTES: Final = 4
 # Threads, connections, and what the allocator keeps for later; measured: 4 MB, with one request and eight.
 _WORK_BYTES: Final = 6 << 20
+# What this process may take itself, in bytes. A guess, far above the vocabulary and the tensors of any
+# model: a file that claims to have more is wrong, and nobody has made room for it.
+_MOST_BYTES: Final = 4 << 30
 # A GPU's own books for a process that uses it, in bytes. A guess, for NVIDIA's driver: about 0.5 GB.
 _GPU_BYTES: Final = 512 << 20
 
@@ -45,10 +48,13 @@ def main() -> None:
         sys.stderr.write(f"{error}\nThis program is started by the daemon.\n")
         os._exit(2)
     hold_lifeline(0)
+    bound_memory(_MOST_BYTES)
     try:
         found: DryRun | Failed = dry_run(launch)
     except LoadRefused as refused:
         found = Failed(kind=refused.kind, message=str(refused))
+    except MemoryError:
+        found = Failed(kind=FailureKind.CORRUPT, message=f"its header takes over {_MOST_BYTES >> 30} GiB")
     except (ImportError, OSError, RuntimeError) as error:
         found = Failed(kind=FailureKind.UNAVAILABLE, message=f"llama-cpp-python does not work: {error}")
     os.write(report_fd, encode_dry_run(found))

@@ -1,5 +1,7 @@
 """The child that goes through the motions: what it finds, and what it says of files that are none."""
 
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +100,25 @@ def test_sizes_of_tensors_add_up_to_the_model(models: Path, folder: Path) -> Non
 def test_what_is_no_answer_is_told(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (whatever it says)
         decode_dry_run(line)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing bounds a process")
+def test_what_a_file_claims_to_have_takes_no_more_than_a_bound(tmp_path: Path, folder: Path) -> None:
+    """A vocabulary of 300 million empty words, in a file that takes no room on the disk."""
+    path = tmp_path / "claims.gguf"
+    words = struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 8, 300_000_000)
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + words)
+        file.truncate(3 << 30)
+    script = "from orchestrator.workers import estimate as e; e._MOST_BYTES = 300 << 20; e.main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin
+        assert child.stdout
+        child.stdin.write(encode_launch(launch_of(path, folder)))
+        child.stdin.flush()
+        line = child.stdout.readline()
+        _, _, usage = os.wait4(child.pid, 0)
+    assert isinstance(decode_dry_run(line), Failed)
+    assert usage.ru_maxrss < 600 * 1024  # in KiB
