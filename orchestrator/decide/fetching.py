@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.values.action import CallOff, Fetch, Remove
+from orchestrator.values.demand import Demand
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import ModelSpec, ModelState
 from orchestrator.values.state import ModelRecord, State
@@ -14,15 +15,18 @@ NEAR: Final = frozenset({"file", "demo", "name"})
 
 
 def fetches(
-    state: State, needed: Sequence[ModelSpec], limits: Limits, now: datetime
+    state: State, needed: Sequence[ModelSpec], demand: Demand, limits: Limits, now: datetime
 ) -> Iterator[Fetch | CallOff]:
     """Yield the fetches that may start now, and the end of those that nobody needs any more.
 
-    A fetch takes the place of an older one of the same model.
+    A fetch takes the place of an older one of the same model. What requests
+    wait for comes first, in their order, then what is always loaded; what
+    comes with the download of another model only keeps others waiting.
 
     Args:
         state: as for `plan`.
         needed: what is to be loaded sooner or later, and has not been fetched.
+        demand: requests waiting.
         limits: downloads at once; what lies here already is bounded like loads.
         now: the present instant.
     """
@@ -31,18 +35,40 @@ def fetches(
         if name not in wanted:
             yield CallOff(model=name, why="nothing asks for it any more")
     room = {True: limits.loads_at_once, False: limits.fetches_at_once}
+    coming: set[tuple[str, str]] = set()
     new: list[ModelSpec] = []
     for name, spec in sorted(wanted.items()):
         if state.fetching.get(name) == spec.launch:
             room[spec.source.scheme in NEAR] -= 1
+            coming.add(_download(spec))
         elif name not in state.removing and not blocked(state, spec, now):
             new.append(spec)
+    new.sort(key=lambda spec: _turn(spec, demand))
+    first: list[ModelSpec] = []
+    shared: list[ModelSpec] = []
     for spec in new:
+        (shared if _download(spec) in coming and spec.name not in demand.waiting else first).append(spec)
+        coming.add(_download(spec))
+    for spec in (*first, *shared):
         near = spec.source.scheme in NEAR
         if room[near] > 0:
             room[near] -= 1
             why = "its file has changed" if spec.name in state.fetching else "its file asks for it"
             yield Fetch(model=spec.name, spec=spec, why=why, known=state.footprints.get(spec.launch))
+
+
+def _turn(spec: ModelSpec, demand: Demand) -> tuple[bool, int, float, bool, str]:
+    """Return what puts fetches in order, the first one least."""
+    waiting = demand.waiting.get(spec.name)
+    if waiting is None:
+        return True, 0, 0.0, not spec.resident, spec.name
+    return False, -waiting.priority, waiting.since.timestamp(), False, spec.name
+
+
+def _download(spec: ModelSpec) -> tuple[str, str]:
+    """Return what is the same for models that come with one download."""
+    source = spec.source
+    return (source.scheme, spec.name) if source.scheme in NEAR else (source.scheme, source.location)
 
 
 def removals(state: State) -> Iterator[Remove]:

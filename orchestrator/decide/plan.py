@@ -79,7 +79,7 @@ def plan(state: State, demand: Demand, limits: Limits, now: datetime) -> tuple[A
         and not blocked(state, wish.spec, now)
     ]
     loading = admit(state, candidates, demand, limits, now, leaving=leaving)
-    return (*ending, *fetches(state, unfetched, limits, now), *loading, *removals(state))
+    return (*ending, *fetches(state, unfetched, demand, limits, now), *loading, *removals(state))
 
 
 def next_wake(state: State, demand: Demand, limits: Limits, now: datetime) -> datetime | None:

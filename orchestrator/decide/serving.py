@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.decide import budget
+from orchestrator.decide.fetching import NEAR
 from orchestrator.values.fleet import Phase, Replica
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelSpec
@@ -113,6 +114,8 @@ def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica], how
         return f"{desired.source.written} is being fetched and checked"
     if replicas:
         return f"it was unloaded: {replicas[-1].why}"
+    if desired.launch not in state.fetched and desired.source.scheme not in NEAR:
+        return f"{desired.source.written} is fetched after other downloads"
     room = budget.fits(budget.need(state, desired), how.free)
     if not desired.resident:
         return "it is loaded when a request asks for it" + (
@@ -134,4 +137,8 @@ def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec, how: budget
 def _progress(state: State, record: ModelRecord, replicas: Sequence[Replica]) -> str:
     if any(replica.phase is Phase.STARTING for replica in replicas):
         return "loading"
-    return "fetching" if record.name in state.fetching else ""
+    if record.name in state.fetching:
+        return "fetching"
+    desired = record.desired
+    due = desired is not None and desired.wanted and desired.launch not in state.fetched
+    return "fetching later" if due and not replicas else ""

@@ -1,6 +1,7 @@
 """What is fetched, called off and deleted: one sentence per case."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from orchestrator.decide.fetching import kept
 from orchestrator.decide.plan import plan
 from orchestrator.values.action import CallOff, Fetch, Remove
-from orchestrator.values.demand import NO_DEMAND
+from orchestrator.values.demand import NO_DEMAND, Demand, Waiting
 from orchestrator.values.memory import RAM, Footprint
 from orchestrator.values.settings import Limits
 from orchestrator.values.spec import LoadWhen, ModelSpec, ModelState, Source
@@ -89,6 +90,36 @@ CASES: list[tuple[str, State, list[str]]] = [
 @pytest.mark.parametrize(("held", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_fetching(held: State, expected: list[str]) -> None:
     assert brief(plan(held, NO_DEMAND, LIMITS, NOW)) == expected
+
+
+def asked(**since_s: tuple[int, float]) -> Demand:
+    """Requests wait: by model their priority, and when the first one came."""
+    return Demand(
+        waiting={
+            name: Waiting(count=1, since=NOW + timedelta(seconds=at), priority=priority)
+            for name, (priority, at) in since_s.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "demand", "expected"),
+    [
+        pytest.param(bare(A, B, C), asked(c=(5, 0), b=(5, 1)), ["fetch c"], id="who waits comes first"),
+        pytest.param(bare(A, B, C), asked(c=(5, 0), b=(6, 1)), ["fetch b"], id="the more urgent before"),
+        pytest.param(bare(LAZY, B), NO_DEMAND, ["fetch b"], id="always loaded before on demand"),
+        pytest.param(
+            bare(A, B, far("c", "x"), far("d", "x"), far("e", "y")),
+            asked(c=(5, 0)),
+            ["fetch a", "fetch b", "fetch c", "fetch e"],
+            id="what comes with another download keeps nobody waiting",
+        ),
+    ],
+)
+def test_the_order_of_fetches(held: State, demand: Demand, expected: list[str]) -> None:
+    at_once = len(expected)
+    found = plan(held, demand, Limits(loads_at_once=2, fetches_at_once=at_once), NOW)
+    assert sorted(brief(found)) == expected
 
 
 def test_a_fetch_says_why_and_takes_along_what_is_known() -> None:

@@ -12,7 +12,7 @@ from orchestrator.values.catalog import Catalog
 from orchestrator.values.fleet import Fleet, Replica
 from orchestrator.values.memory import RAM, Footprint, Memory, Pool
 from orchestrator.values.routing import Route
-from orchestrator.values.spec import ModelSpec, ModelState, Sampling
+from orchestrator.values.spec import LoadWhen, ModelSpec, ModelState, Sampling, Source
 from orchestrator.values.state import ModelRecord, Rejection, State
 from tests.builders import NOW, model, policy, rejection, replica, spec, state
 from tests.decide.machine import always, machine
@@ -218,3 +218,15 @@ def test_what_can_never_fit_is_refused_though_its_next_try_would_be_due() -> Non
     assert routing_table(held, epoch=1).routes["a"].stalled
     roomy = replace(machine(new), models={"a": tried})
     assert not routing_table(roomy, epoch=1).routes["a"].stalled
+
+
+def test_a_model_whose_turn_to_be_downloaded_has_not_come_says_so() -> None:
+    far = Source(written="hf:org/repo", scheme="hf", location="org/repo")
+    lazy = replace(OLD, source=far, load=LoadWhen.ON_DEMAND)
+    held = replace(machine(lazy), fetched=frozenset(), footprints={})
+    route = routing_table(held, epoch=1).routes[lazy.name]
+    assert route.unready == "hf:org/repo is fetched after other downloads"
+    assert route.progress == "fetching later"
+    begun = replace(held, fetching={lazy.name: lazy.launch})
+    route = routing_table(begun, epoch=1).routes[lazy.name]
+    assert (route.unready, route.progress) == ("hf:org/repo is being fetched and checked", "fetching")
