@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import traceback
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +11,7 @@ from orchestrator import clock
 from orchestrator.control.loop import Loop
 from orchestrator.errors import EngineError
 from orchestrator.values.event import SourceMoved
+from orchestrator.values.hidden import hiding
 from orchestrator.values.state import State
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,11 @@ class Updates:
             async with asyncio.timeout(CHECK_DEADLINE_S):
                 newest = await engine.newest(spec)
         except (EngineError, TimeoutError) as error:
-            log.warning("%s: cannot look for a newer version: %s", name, str(error) or "no answer in time")
+            said = hiding(spec)(str(error)) or "no answer in time"
+            log.warning("%s: cannot look for a newer version: %s", name, said)
+            return
+        except Exception as error:  # noqa: BLE001 (a look that fails must not end the daemon)
+            trace = hiding(spec)("".join(traceback.format_exception(error)))
+            log.error("%s: the look for a newer version has a bug\n%s", name, trace)  # noqa: TRY400 (hidden)
             return
         self._loop.post(SourceMoved(at=clock.now(), model=name, newest=newest))

@@ -235,3 +235,20 @@ async def test_what_ends_by_itself_is_told_with_its_cause() -> None:
     event = bench.events[-1]
     assert isinstance(event, ReplicaLost)
     assert (event.reason, event.message) == (ReplicaDied.__name__, "crashed (SIGSEGV)")
+
+
+async def test_what_the_file_hides_is_in_no_event_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    hidden = "k3y-of-ours"
+    secretive = spec(location="tiny", api_key=hidden)
+    bench = Bench()
+    bench.engine.refuse_load("tiny", LoadFailed(f"no {hidden}", fix=f"mend {hidden}"), times=1)
+    bench.engine.refuse_fetch("tiny", SourceNotFound(f"no {hidden}", fix=f"mend {hidden}"), times=1)
+    load = Load(model="fast", replica="r1", spec=secretive, why="")
+    await bench.perform(load)
+    await bench.perform(Fetch(model="fast", spec=secretive, why=""))
+    await bench.perform(load)
+    bench.performer.lost("r1", ReplicaDied(f"killed over {hidden}"))
+    told = [event for event in bench.events if isinstance(event, ReplicaLost | FetchFailed)]
+    assert [event.message for event in told] == ["no (api_key)", "no (api_key)", "killed over (api_key)"]
+    assert [event.fix for event in told] == ["mend (api_key)", "mend (api_key)", ""]
+    assert hidden not in caplog.text

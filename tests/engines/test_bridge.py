@@ -249,3 +249,22 @@ async def test_requests_on_one_connection_follow_each_other(runtime: Path) -> No
         for number in (b"1", b"2", b"3"):
             assert number + b"}" in await reader.readuntil(b"}")
         writer.close()
+
+
+async def test_errors_are_told_without_what_must_not_be_shown(runtime: Path) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        if exchange.path != "/v1/completions":
+            exchange.open_stream(b'data: {"a":1}\n\n')
+        raise RequestError("no s3cret", status=400, code="s3cret", fix="take s3cret out", param="s3cret")
+
+    bridge = Bridge(runtime / "b.sock", "ours", refuse, hide=lambda text: text.replace("s3cret", "***"))
+    await bridge.open()
+    try:
+        async with client_of(bridge) as client:
+            for path in ("/v1/completions", "/v1/chat/completions"):
+                async with client.post(f"http://bridge{path}", data=b"{}") as answer:
+                    said = await answer.text()
+                assert "no ***. Fix: take *** out" in said
+                assert "s3cret" not in said
+    finally:
+        await bridge.close()

@@ -163,6 +163,27 @@ async def test_a_check_that_fails_is_logged_and_waits_for_its_turn(
         assert resolved(bench) == {"tag:2"}
 
 
+async def test_a_look_that_fails_in_any_other_way_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = replace(followed(Apply.ROLLOUT), api_key="k3y-of-ours")
+    async with watched(tmp_path, hidden) as bench:
+        ask = bench.engine.newest
+
+        async def newest(_: ModelSpec) -> str:
+            monkeypatch.setattr(bench.engine, "newest", ask)
+            raise ValueError("nobody thought of k3y-of-ours")
+
+        monkeypatch.setattr(bench.engine, "newest", newest)
+        moves(bench)
+        await asyncio.sleep(HOUR_S)
+        assert "nobody thought of (api_key)" in caplog.text
+        assert "k3y-of-ours" not in caplog.text
+        await asyncio.sleep(HOUR_S + TICK_S)
+        await bench.settle()
+        assert resolved(bench) == {"tag:2"}
+
+
 async def test_who_has_no_engine_or_is_gone_is_not_asked(tmp_path: Path) -> None:
     async with watched(tmp_path, followed()) as bench:
         updates = Updates(bench.loop)
