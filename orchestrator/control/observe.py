@@ -70,8 +70,8 @@ class Observer:
                 try:
                     async with asyncio.timeout(OBSERVE_DEADLINE_S):
                         running[name] = await engine.observe()
-                except (EngineError, TimeoutError) as error:
-                    log.warning("engine %s cannot be observed: %s", name, error)
+                except Exception as error:  # noqa: BLE001 (who cannot look now looks again; nothing ends)
+                    log.warning("engine %s cannot be observed: %s", name, _said(error))
             self._post(Observed(at=at, running=running, draw=random.random()))  # noqa: S311 (as above)
 
     async def watch_memory(self) -> None:
@@ -83,8 +83,8 @@ class Observer:
                 held = added(await self._held())
                 async with asyncio.timeout(OBSERVE_DEADLINE_S):
                     memory = await self._memory(held)
-            except (OSError, TimeoutError) as error:
-                log.warning("the memory cannot be looked at: %s", error)
+            except Exception as error:  # noqa: BLE001 (as above)
+                log.warning("the memory cannot be looked at: %s", _said(error))
             else:
                 self._post(MemoryRead(at=at, memory=replace(memory, at=at)))
             await _within(self._weigh, MEMORY_WAITED_FOR_S if self._hurried() else MEMORY_EVERY_S)
@@ -95,9 +95,16 @@ class Observer:
             try:
                 async with asyncio.timeout(OBSERVE_DEADLINE_S):
                     held.append(await engine.held())
-            except (EngineError, TimeoutError) as error:  # what it holds counts as others' use
-                log.warning("engine %s cannot tell what it holds: %s", name, error)
+            except Exception as error:  # noqa: BLE001 (what it holds counts as others' use)
+                log.warning("engine %s cannot tell what it holds: %s", name, _said(error))
         return held
+
+
+def _said(error: Exception) -> str:
+    """Return what went wrong, with its kind where it is nothing that an engine says."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) if isinstance(error, EngineError | OSError) else f"{type(error).__name__}: {error}"
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

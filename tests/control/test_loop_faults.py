@@ -25,26 +25,39 @@ from tests.control.desk import WITHIN_S
 class Mute(FakeEngine):
     """Cannot be asked what it runs: it fails, or never answers."""
 
-    def __init__(self, *, hangs: bool) -> None:
+    def __init__(self, fault: Exception | None) -> None:
         super().__init__("mlx")
-        self._hangs = hangs
+        self._fault = fault
         self.asked = asyncio.Event()
 
     async def observe(self) -> Mapping[str, Running]:
         self.asked.set()
-        if self._hangs:
+        if self._fault is None:
             await asyncio.Event().wait()
-        raise EngineError("nobody is in")
+            raise AssertionError
+        raise self._fault
 
 
 @pytest.mark.looptime(False)  # noqa: FBT003 (its only argument)
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (EngineError("nobody is in"), "nobody is in"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (RuntimeError("can't start new thread"), "RuntimeError: can't start new thread"),
+        (None, "no answer in time"),
+    ],
+)
 async def test_an_engine_that_cannot_be_asked_is_logged_and_the_others_are_looked_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, hangs: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception | None,
+    said: str,
 ) -> None:
     monkeypatch.setattr("orchestrator.control.observe.OBSERVE_DEADLINE_S", 0.01)
     assert OBSERVE_DEADLINE_S > 1, "the real one is generous"
-    mute, engine = Mute(hangs=hangs), FakeEngine(load_s=0.005)
+    mute, engine = Mute(fault), FakeEngine(load_s=0.005)
     store = Store.open(tmp_path, config=CONFIG, now=NOW)
     loop = Loop(
         state=State(boot=1),
@@ -74,6 +87,7 @@ async def test_an_engine_that_cannot_be_asked_is_logged_and_the_others_are_looke
         running.cancel()
     store.close()
     assert "engine mlx cannot be observed: " in caplog.text
+    assert said in caplog.text
 
 
 def test_a_state_that_another_process_keeps_locked_is_a_clear_error(
