@@ -1,10 +1,12 @@
 """What `orchestrator doctor` says of a server."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from orchestrator.engines.base import Finding
+from orchestrator.engines.ollama.local import kept_of
 from orchestrator.engines.ollama.names import is_ours
-from orchestrator.engines.ollama.place import is_here, shown
+from orchestrator.engines.ollama.place import is_here, port_of, shown
 from orchestrator.engines.ollama.server import Resident, Server
 from orchestrator.engines.ollama.trouble import Refused, check_version
 from orchestrator.errors import EngineError
@@ -37,7 +39,20 @@ async def findings_of(server: Server, environment: Mapping[str, str]) -> Sequenc
         said = f"OLLAMA_NUM_PARALLEL is {slots} for us" if slots else "OLLAMA_NUM_PARALLEL is not set for us"
         known = f"{said}; the server's own setting counts, and is 1 unless somebody has set it there"
         lines.append(Finding(what="`parallel` on Ollama", ok=True, found=known))
+        lines.append(await asyncio.to_thread(_kept, port_of(server.url)))
     return lines
+
+
+def _kept(port: int) -> Finding:
+    what, bound = "prompts kept by Ollama", kept_of(port)
+    if bound is not None:
+        return Finding(what=what, ok=True, found=f"up to {bound >> 20} MiB for each model")
+    return Finding(
+        what=what,
+        ok=True,
+        found="up to 8 GiB for each model, unless the server is told otherwise; no estimate has that in it",
+        fix="set LLAMA_ARG_CACHE_RAM=0 in the environment of the Ollama server, or a number of MiB",
+    )
 
 
 def _held(resident: Resident) -> str:

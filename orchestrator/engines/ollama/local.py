@@ -6,7 +6,7 @@ Since 2026 a server has one `llama-server` for each blob of weights in its memor
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,33 @@ def runner_of(blob: str, port: int) -> Runner | None:
 
 def slots_of(port: int) -> int | None:
     """Return how many requests the server on a port decodes at once, None where it cannot be told."""
+    set_there = _environment_of(port)
+    return None if set_there is None else _number(set_there.get("OLLAMA_NUM_PARALLEL"), 1)
+
+
+def kept_of(port: int) -> int | None:
+    """Return how many bytes of ended prompts a runner keeps, where its server bounds that; else None.
+
+    Without a bound llama.cpp keeps up to 8 GiB of them.
+    """
+    said = (_environment_of(port) or {}).get("LLAMA_ARG_CACHE_RAM", "")
+    mib = _number(said, -1)
+    return mib << 20 if mib is not None and mib >= 0 else None
+
+
+def _environment_of(port: int) -> Mapping[str, str] | None:
     for process in psutil.process_iter(["name"]):
         if process.info["name"] == "ollama" and _listens(process, port):
-            with suppress(psutil.Error, ValueError):
-                return int(process.environ().get("OLLAMA_NUM_PARALLEL", "1") or 1)
+            with suppress(psutil.Error):
+                return process.environ()
     return None
+
+
+def _number(said: str | None, default: int) -> int | None:
+    try:
+        return int(said or default)
+    except ValueError:
+        return None
 
 
 def _candidates(blob: str) -> Iterator[psutil.Process]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from orchestrator.engines.memory.accelerators import Accelerators, Gpu
 from orchestrator.engines.memory.weight import Weight
-from orchestrator.engines.ollama.local import runner_of, slots_of
+from orchestrator.engines.ollama.local import kept_of, runner_of, slots_of
 from orchestrator.engines.ollama.place import port_of
 from orchestrator.engines.ollama.server import Server, Shown
 from orchestrator.engines.ollama.site import Site
@@ -29,18 +29,26 @@ class Reckoner:
         """Return an upper bound of what a model takes on a server of this machine.
 
         How many requests the server decodes at once is its own setting. Where it cannot be read, the
-        model's `parallel` is taken for it.
+        model's `parallel` is taken for it. What its runners keep of ended prompts counts where the server
+        bounds that: see `kept_of`.
         """
-        slots = await asyncio.to_thread(slots_of, port_of(server.url))
-        load = Load(weights_bytes=size_bytes, context=spec.context, slots=slots or max(spec.parallel, 1))
+        port = port_of(server.url)
+        slots = await asyncio.to_thread(slots_of, port)
+        kept = await asyncio.to_thread(kept_of, port) or 0
+        load = Load(
+            weights_bytes=size_bytes,
+            context=spec.context,
+            slots=slots or max(spec.parallel, 1),
+            embeds="embedding" in shown.capabilities,
+        )
         peak = peak_bytes(shown.info, load)
         gpus = [] if spec.accelerator == "cpu" else await asyncio.to_thread(self._accelerators.look)
         if not gpus:
-            return {RAM: peak + RUNNER_BYTES}
+            return {RAM: peak + RUNNER_BYTES + kept}
         arch = shown.info.get("general.architecture", "")
         rows = int(shown.info.get(f"{arch}.vocab_size") or 0)
-        kept = rows * int(shown.info.get(f"{arch}.embedding_length") or 0) * _HALF + RUNNER_BYTES
-        return spread(peak + DRIVER_BYTES, gpus, kept + DRIVER_BYTES)
+        here = rows * int(shown.info.get(f"{arch}.embedding_length") or 0) * _HALF + RUNNER_BYTES + kept
+        return spread(peak + DRIVER_BYTES, gpus, here + DRIVER_BYTES)
 
     async def weigh(self, site: Site) -> Weight:
         """Return what a replica takes of this machine at one server, whether it is ready or not.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.ollama.local import runner_of, slots_of
+from orchestrator.engines.ollama.local import kept_of, runner_of, slots_of
 
 BLOB = "ab" * 32
 # A server: it listens, starts a runner for its weights, and says where and which.
@@ -31,7 +31,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, *, kept: str | None = None) -> Iterator[Server]:
     """Two processes with the names that Ollama's have."""
     for name in ("ollama", "llama-server"):
         with contextlib.suppress(FileExistsError):
@@ -43,7 +43,7 @@ def serving(folder: Path) -> Iterator[Server]:
         folder / "llama-server",
         folder / f"sha256-{BLOB}",
     ]
-    environment = {"OLLAMA_NUM_PARALLEL": "3"}
+    environment = {"OLLAMA_NUM_PARALLEL": "3"} | ({} if kept is None else {"LLAMA_ARG_CACHE_RAM": kept})
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
@@ -90,3 +90,12 @@ def test_how_many_a_server_decodes_at_once(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert slots_of(server.port) == 3
         assert slots_of(1) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "bytes_kept"),
+    [("0", 0), ("64", 64 << 20), ("-1", None), ("", None), ("much", None), (None, None)],
+)
+def test_how_much_of_prompts_a_runner_keeps(tmp_path: Path, said: str | None, bytes_kept: int | None) -> None:
+    with serving(tmp_path, kept=said) as server:
+        assert kept_of(server.port) == bytes_kept

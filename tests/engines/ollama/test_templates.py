@@ -131,6 +131,40 @@ def test_an_estimate_knows_the_cache_by_its_formula() -> None:
     assert peak(1 << 20, 1) == peak(4096, 1)  # no more than the model was trained for
 
 
+def test_an_estimate_knows_that_some_layers_look_back_a_window_only() -> None:
+    def peak(context: int, **more: object) -> int:
+        info = {
+            "general.architecture": "gemma3",
+            "gemma3.block_count": 12,
+            "gemma3.embedding_length": 1024,
+            "gemma3.attention.head_count": 8,
+            "gemma3.attention.sliding_window": 512,
+            "gemma3.vocab_size": 1000,
+        } | {f"gemma3.attention.{name}": value for name, value in more.items()}
+        return peak_bytes(info, Load(weights_bytes=0, context=context, slots=1))
+
+    a_layer = 1024 * 2 * 2
+    masks = 512 * 2
+    assert peak(4096) - peak(3072) == (2 * a_layer + masks) * 1024  # every sixth layer has all of it
+    assert peak(4096, sliding_window_pattern=3) - peak(3072, sliding_window_pattern=3) == (
+        (4 * a_layer + masks) * 1024
+    )
+    unknown = {"sliding_window_pattern": None} | {"sliding_window": 0}
+    assert peak(4096, **unknown) - peak(3072, **unknown) == (12 * a_layer + masks) * 1024
+
+
+def test_an_estimate_knows_that_more_is_computed_at_once_where_the_context_is_long() -> None:
+    info = {"general.architecture": "x", "x.embedding_length": 1024, "x.vocab_size": 1000}
+
+    def peak(context: int, slots: int, *, embeds: bool = False) -> int:
+        return peak_bytes(info, Load(weights_bytes=0, context=context, slots=slots, embeds=embeds))
+
+    a_row = 4 * (4 + 3 * 4) * 1024
+    assert peak(4096, 2) - peak(4096, 1) >= 512 * a_row
+    assert peak(32_768, 2) - peak(32_768, 1) >= 1024 * a_row
+    assert peak(2048, 1, embeds=True) - peak(2048, 1) >= 1536 * a_row
+
+
 @pytest.mark.parametrize(
     "template",
     [
