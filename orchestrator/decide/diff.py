@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from orchestrator.decide.budget import human
 from orchestrator.values.catalog import Catalog, Document, Kind, T
 from orchestrator.values.policy import RoutingPolicy
-from orchestrator.values.spec import ModelSpec, Prices, Sampling, Update, digest
+from orchestrator.values.spec import LoadWhen, ModelSpec, Prices, Sampling, Update, digest
 
 
 class ChangeClass(StrEnum):
@@ -81,7 +81,7 @@ def model_fields(spec: ModelSpec) -> dict[str, str]:
         "source": spec.source.written,
         "state": str(spec.state),
         "load": str(spec.load),
-        "idle": "" if spec.resident else f"{spec.idle_s:g} s",
+        "idle": f"{spec.idle_s:g} s" if spec.load is LoadWhen.ON_DEMAND else "",
         "pinned": "true" if spec.pinned else "",
         "context": str(spec.context),
         "parallel": str(spec.parallel),

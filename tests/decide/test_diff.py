@@ -93,6 +93,10 @@ def test_every_field_of_a_model_has_its_class(name: str) -> None:
     assert found == [("fast", change_class, WRITTEN.get(name, name), old, new)]
 
 
+def test_an_absent_model_has_its_state_changed_and_nothing_else() -> None:
+    assert edited(state=ModelState.ABSENT) == [("fast", "live", "state", "active", "absent")]
+
+
 def test_when_a_model_is_loaded_is_live() -> None:
     assert edited(load=LoadWhen.ON_DEMAND) == [
         ("fast", "live", "load", "always", "on-demand"),
