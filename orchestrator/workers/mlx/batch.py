@@ -25,7 +25,7 @@ from orchestrator.workers.mlx.memory import (
     slot_bytes,
 )
 from orchestrator.workers.mlx.model import MlxModel
-from orchestrator.workers.mlx.runtime import CACHE, GENERATE, device_bytes
+from orchestrator.workers.mlx.runtime import CACHE, GENERATE, device_bytes, give_back_large
 from orchestrator.workers.mlx.sampling import Choice, greedy
 from orchestrator.workers.pace import Pace
 from orchestrator.workers.work import Generation, Progress, Work
@@ -115,6 +115,7 @@ class MlxBatch:
     # Everything below runs on the batch thread.
 
     def _run(self) -> None:
+        give_back_large()
         mx.set_cache_limit(BUFFERS_BYTES)
         for kind in (CACHE.KVCache, CACHE.BatchKVCache, CACHE.RotatingKVCache, CACHE.BatchRotatingKVCache):
             kind.step = GROWTH_TOKENS
@@ -195,7 +196,7 @@ class MlxBatch:
         while self._waiting and len(self._active) < self._parallel:
             work = self._waiting.popleft()
             caches, work.cached = self._kept.find(work.prompt)
-            self._make_room(active=len(self._active) + 1)
+            self._kept.trim(self._room(active=len(self._active) + 1))
             (number,) = self._generator.insert(
                 [work.prompt[work.cached :]],
                 max_tokens=[work.max_tokens],
@@ -208,9 +209,9 @@ class MlxBatch:
             self._active[number] = work
             self._reading[number] = 0
 
-    def _make_room(self, *, active: int) -> None:
-        """Forget so much that active requests and what is kept have one place more than can be active."""
-        self._kept.trim((self._parallel - active) * self._slot_bytes + self._kept_bytes)
+    def _room(self, *, active: int) -> int:
+        """Return what may be kept: active requests and that have one place more than can be active."""
+        return (self._parallel - active) * self._slot_bytes + self._kept_bytes
 
     def _step(self) -> None:
         """Decode one token of every answer, and in what room is left a part of the prompts."""
@@ -227,12 +228,13 @@ class MlxBatch:
         self._steps += 1
         now_s = time.monotonic()
         self._pace.measured(sum(map(self._has_read, prompts)), now_s - began_s)
+        active = len(self._active)
         for response in responses:
             work = self._active[response.uid]
             ended = response.finish_reason == "stop"
             text, finish = work.take(None if ended else self._model.piece(response.token), now_s)
             if finish is not None:
-                self._retire(response)
+                self._retire(response, active=active)
                 self._inbox.forget(work)
                 work.sampler.close()
                 failure = work.sampler.failure
@@ -245,25 +247,22 @@ class MlxBatch:
         done, of = response.progress
         count: int = done - self._reading.get(response.uid, done)
         if count and done == of - 1 and not self._rewindable:
-            self._keep(*reversed(self._generator.extract_cache([response.uid])[response.uid]))
+            caches, tokens = self._generator.extract_cache([response.uid])[response.uid]
+            self._kept.keep(list(tokens), caches, limit_bytes=self._room(active=len(self._active)))
         if response.end_of_prompt:
             self._reading.pop(response.uid, None)
         else:
             self._reading[response.uid] = done
         return count
 
-    def _retire(self, response: Any) -> None:  # noqa: ANN401 (an untyped library)
-        """Keep what an ended request leaves behind."""
+    def _retire(self, response: Any, *, active: int) -> None:  # noqa: ANN401 (an untyped library)
+        """Keep what an ended request leaves behind; the step had so many in its batch."""
         caches, tokens = response.prompt_cache, response.all_tokens
         if response.finish_reason is None:  # it met a stop string, of which the generator knows nothing
             number = response.uid
             caches, tokens = self._generator.remove([number], return_prompt_caches=True)[number]
         self._forget(response.uid)
-        self._keep(tokens, caches)
-
-    def _keep(self, tokens: list[int], caches: list[Any]) -> None:
-        self._kept.keep(list(tokens), caches)
-        self._make_room(active=len(self._active))
+        self._kept.keep(list(tokens), caches, limit_bytes=self._room(active=active))
 
     def _forget(self, number: int) -> None:
         self._active.pop(number)

@@ -51,16 +51,20 @@ class Kept:
             return None, 0
         return caches, count
 
-    def keep(self, tokens: list[int], caches: list[Any]) -> None:
-        """Keep what a request leaves behind; what is a beginning of it goes."""
+    def keep(self, tokens: list[int], caches: list[Any], *, limit_bytes: int) -> None:
+        """Keep what a request leaves behind; what is a beginning of it goes, and what then is too much.
+
+        Room is made first: until the batch moves on it has the same keys and values as well.
+        """
         if any(shared_prefix(entry.tokens, tokens) == len(tokens) for entry in self._entries):
             return
         if CACHE.can_trim_prompt_cache(caches):
             self._entries = [
                 entry for entry in self._entries if shared_prefix(entry.tokens, tokens) < len(entry.tokens)
             ]
-        mx.eval([cache.state for cache in caches])  # else each would hold on to the batch it was taken from
         size_bytes = sum(cache.nbytes for cache in caches)
+        self.trim(limit_bytes - size_bytes)
+        mx.eval([cache.state for cache in caches])  # else each would hold on to the batch it was taken from
         self._entries.append(_Entry(tokens, caches, size_bytes))
 
     def trim(self, limit_bytes: int) -> None:

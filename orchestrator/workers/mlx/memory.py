@@ -10,8 +10,9 @@ from typing import Any, Final
 from orchestrator.workers.mlx.folder import MlxFolder
 
 MIB: Final = 1 << 20
-# Tokens of prompts that one step takes, over all requests, and how many requests share them.
-STEP_TOKENS: Final = 512
+# Tokens of prompts that one step takes, over all requests, and how many requests share them. A CPU reads them
+# no faster in longer steps, which take more memory.
+STEP_TOKENS: Final = 512 if sys.platform == "darwin" else 128
 PROMPTS_AT_ONCE: Final = 4
 # A KV cache grows by so many tokens at a time, and is filled up to the longest one of a batch. A quarter of
 # mlx-lm's own choice: what is saved is more than what moving the caches more often costs.
@@ -21,18 +22,18 @@ GROWTH_TOKENS: Final = 64
 _FORM_BYTES: Final = 16 * MIB
 _FORM_TOKEN_BYTES: Final = 400
 _FORM_REQUEST_TOKEN_BYTES: Final = 120
-# A worker without a model: Python, mlx, mlx-lm and what that imports. 103 MB were measured on Linux, with a
-# shipped model and all pages counted in full. With Metal a guess.
-BASE_BYTES: Final = (256 if sys.platform == "darwin" else 104) * MIB
+# A worker without a model: Python, mlx, mlx-lm and what that imports. 92 MB were measured on Linux, all pages
+# counted in full. With Metal a guess.
+BASE_BYTES: Final = (256 if sys.platform == "darwin" else 94) * MIB
 # What the allocator's own gaps add to what moves. Measured: 1 to 4 of a hundred.
 _GAPS: Final = 1.05
 # How many bytes a byte of tokenizer.json takes: once it is read, and while transformers reads it. Measured
 # with a vocabulary of 150,000 tokens (6 MB): 9 and 34.
 _VOCABULARY_STAYS: Final = 10
 _VOCABULARY_READS: Final = 38
-# What mlx may keep of the buffers that it has freed. On a CPU its own default; with Metal, where making a
-# buffer costs more, a guess.
-BUFFERS_BYTES: Final = 256 * MIB if sys.platform == "darwin" else 32 * MIB
+# What mlx may keep of the buffers that it has freed. On a CPU, where making one costs little, a little: no
+# difference in speed was measured to 32 MB. With Metal, where it costs more, a guess.
+BUFFERS_BYTES: Final = (256 if sys.platform == "darwin" else 4) * MIB
 
 
 def kv_bytes(folder: MlxFolder, tokens: int) -> int:
