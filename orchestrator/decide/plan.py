@@ -11,7 +11,7 @@ from orchestrator.decide import budget
 from orchestrator.decide.admit import CALM_S, Candidate, admit, idle_ends, idle_until, relieve
 from orchestrator.decide.evict import leaves_at, on_demand
 from orchestrator.decide.fetching import blocked, fetches, removals
-from orchestrator.decide.serving import serving
+from orchestrator.decide.serving import forbidden, serving
 from orchestrator.values.action import Action, Drain, Unload
 from orchestrator.values.demand import Demand
 from orchestrator.values.fleet import Phase, Replica
@@ -162,7 +162,7 @@ def _wishes(
     now: datetime,
 ) -> Iterator[_Wish]:
     desired, stable = record.desired, record.stable
-    if desired is None:
+    if desired is None or forbidden(state, desired):
         return
     coming = {r.launch for r in replicas if r.phase in (Phase.STARTING, Phase.READY)}
     own = serving(record, replicas)

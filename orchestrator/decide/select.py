@@ -103,7 +103,8 @@ def _not_allowed(route: Route, *, egress: bool) -> Refusal:
         code="egress_not_allowed",
         what=f"model '{route.model}' is remote, and {missing}: nothing leaves this machine's networks unless "
         "two files say so",
-        fix="write `egress: true` into orchestrator.yaml, and `tiers: [local, remote]` into a policy",
+        fix="write `egress: true` into orchestrator.yaml and restart the daemon, and "
+        "`tiers: [local, remote]` into a policy",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from orchestrator.decide import budget
 from orchestrator.decide.fetching import NEAR
 from orchestrator.values.fleet import Phase, Replica
+from orchestrator.values.policy import Tier
 from orchestrator.values.routing import Route, RoutingTable
 from orchestrator.values.spec import ModelSpec
 from orchestrator.values.state import ModelRecord, State
@@ -83,6 +84,15 @@ def _retry_at(record: ModelRecord, desired: ModelSpec, replicas: Sequence[Replic
     return rejection.retry_at
 
 
+def forbidden(state: State, spec: ModelSpec) -> str:
+    """Return why nothing may be asked of `spec`, "" where it may: a remote one needs the word of a policy.
+
+    Without it nobody connects to its endpoints at all, not even to see whether they are there.
+    """
+    named = any(Tier.REMOTE in document.value.tiers for document in state.catalog.policies.values())
+    return "" if named or not spec.remote else "it is remote, and no policy names `remote` in its `tiers:`"
+
+
 def stalled(state: State, record: ModelRecord, how: budget.Standing | None = None) -> bool:
     """True where nothing that could serve the model will be tried again by itself."""
     specs = [spec for spec in (record.desired, record.stable) if spec]
@@ -94,8 +104,8 @@ def unready(
 ) -> str:
     """Return one sentence on why no replica is ready."""
     desired = record.desired
-    if desired is None:
-        return "nothing asks for it"
+    if desired is None or (why := forbidden(state, desired)):
+        return "nothing asks for it" if desired is None else why
     rejection = record.rejected.get(desired.launch)
     if any(replica.phase is Phase.STARTING for replica in replicas):
         return "it is loading" + (f" again after: {rejection.message}" if rejection else "")
@@ -127,6 +137,8 @@ def _unloaded(state: State, desired: ModelSpec, replicas: Sequence[Replica], how
 
 
 def _is_given_up(state: State, record: ModelRecord, spec: ModelSpec, how: budget.Standing | None) -> bool:
+    if forbidden(state, spec):
+        return True
     rejection = record.rejected.get(spec.launch)
     if rejection is not None and rejection.retry_at is None:
         return True

@@ -26,7 +26,8 @@ from orchestrator.errors import NotAllowed
 from orchestrator.values.spec import is_near
 
 ALLOW: Final = (
-    "set `egress: true` in orchestrator.yaml, and name `remote` in the `tiers:` of the routing policy"
+    "set `egress: true` in orchestrator.yaml and restart the daemon, and name `remote` in the `tiers:` "
+    "of the routing policy"
 )
 # What waits for a connection may try the next endpoint, and a client waits for both; in seconds.
 CONNECT_S: Final = 5.0

@@ -95,7 +95,12 @@ def test_every_field_of_the_values_can_be_set() -> None:
     expected |= {f"prices.{name}" for name in Prices.__dataclass_fields__}
     assert dotted == expected | {"update.check", "update.apply"}
     written = {UNDER.get(name, name) for name in schema("model")["properties"]}
-    assert written == set(ModelSpec.__dataclass_fields__) - {"name", "revision", "launch"}
+    assert written == set(ModelSpec.__dataclass_fields__) - {
+        "name",
+        "revision",
+        "launch",
+        "endpoints_written",
+    }
     assert set(READ) | {"engine", "source"} == set(schema("model")["properties"])
     own = {name for name, rule in fields("settings") if not rule.get("properties")}
     assert own == {"listen", *decode_settings.READ, *decode_settings.FOLDERS}

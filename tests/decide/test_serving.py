@@ -7,11 +7,15 @@ from types import MappingProxyType
 
 import pytest
 
+from orchestrator.decide.plan import plan
 from orchestrator.decide.serving import routing_table, serving, stalled, unready
 from orchestrator.values.catalog import Catalog
+from orchestrator.values.demand import NO_DEMAND
 from orchestrator.values.fleet import Fleet, Replica
 from orchestrator.values.memory import RAM, Footprint, Memory, Pool
+from orchestrator.values.policy import Tier
 from orchestrator.values.routing import Route
+from orchestrator.values.settings import Limits
 from orchestrator.values.spec import LoadWhen, ModelSpec, ModelState, Sampling, Source
 from orchestrator.values.state import ModelRecord, Rejection, State
 from tests.builders import NOW, model, policy, rejection, replica, spec, state
@@ -230,3 +234,24 @@ def test_a_model_whose_turn_to_be_downloaded_has_not_come_says_so() -> None:
     begun = replace(held, fetching={lazy.name: lazy.launch})
     route = routing_table(begun, epoch=1).routes[lazy.name]
     assert (route.unready, route.progress) == ("hf:org/repo is being fetched and checked", "fetching")
+
+
+FAR = spec(endpoints=("https://api.example.com/v1",))
+
+
+@pytest.mark.parametrize(
+    ("tiers", "asked"), [((Tier.LOCAL,), []), ((Tier.LOCAL, Tier.REMOTE), ["Fetch"])], ids=["no", "yes"]
+)
+def test_a_remote_model_that_no_policy_may_use_is_not_even_looked_at(
+    tiers: tuple[Tier, ...], asked: list[str]
+) -> None:
+    held = state(FAR)
+    held = replace(
+        held,
+        fetched=frozenset(),
+        catalog=replace(held.catalog, policies={"default": policy(tiers=tiers)}),
+    )
+    assert [type(action).__name__ for action in plan(held, NO_DEMAND, Limits(), NOW)] == asked
+    route = routing_table(held, epoch=1).routes["fast"]
+    assert route.stalled is not bool(asked)
+    assert ("no policy names `remote`" in route.unready) is not bool(asked)

@@ -46,6 +46,9 @@ class Desk:
     async def plan(self, folder: str | None) -> Json:
         return self._answer(asked="plan", folder=folder)
 
+    async def doctor(self) -> Json:
+        return self._answer(asked="doctor")
+
     async def publish(self) -> Json:
         return self._answer(asked="publish", path=Path("/history.duckdb"))
 

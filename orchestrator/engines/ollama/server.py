@@ -237,7 +237,8 @@ class Server:
             refused = refusal_of(error)
             if refused is not None:
                 raise NotAllowed(
-                    refused.what, fix="set `egress: true` in orchestrator.yaml, if that is meant"
+                    refused.what,
+                    fix="set `egress: true` in orchestrator.yaml, if that is meant, and restart the daemon",
                 ) from None
             raise unreachable(self.url, _why(error)) from None
 

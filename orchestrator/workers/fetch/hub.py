@@ -144,7 +144,8 @@ def _refused(error: HfHubHTTPError, repository: str, revision: str, order: Order
         return Trouble(
             TroubleKind.NOT_FOUND,
             f"{order.endpoint} has no repository {repository} that anybody may read",
-            fix="correct its name; if it is private, set `hf: {token: …}` in the settings file",
+            fix="correct its name; if it is private, set `hf: {token: …}` in the settings file "
+            "and restart the daemon",
         )
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Trouble(

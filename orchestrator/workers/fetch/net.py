@@ -107,7 +107,7 @@ def overloaded(response: httpx2.Response) -> Trouble:
         return Trouble(
             TroubleKind.UNREACHABLE,
             f"{host} allows no more requests for now (HTTP 429){when}",
-            fix="wait; with `hf: {token: …}` in the settings file the hub allows more",
+            fix="wait; with `hf: {token: …}` in the settings file (read at the start) the hub allows more",
         )
     return Trouble(TroubleKind.UNREACHABLE, f"{host} is in trouble (HTTP {status}){when}")
 
