@@ -42,8 +42,8 @@ class Launch:
 class Ready:
     """The socket accepts. `size_bytes` counts the weights, `train_context` tokens as the file has it.
 
-    `reserved_bytes` of the RAM are set aside for computing, and not taken before a long prompt needs them: a
-    full batch would take them at once, and with a large model that costs as long as several loads.
+    `reserved_bytes` of the RAM are taken only as requests come: buffers for computing, with mlx the caches
+    as well. Touching all of it at once would cost a large model as long as several loads.
     """
 
     pid: int

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.workers.frames import Launch
 from orchestrator.workers.mlx.batch import MlxBatch
+from orchestrator.workers.mlx.memory import moving_bytes
 from orchestrator.workers.mlx.model import MlxModel
 from orchestrator.workers.mlx.sampling import Choice, MlxSampler
 from orchestrator.workers.params import SamplingParams
@@ -85,4 +86,6 @@ def load(
     service = Service(launch.model, Preparer(runtime, name=launch.model, context=launch.context), loop)
     batch.deliver = service.deliver
     service.attach(batch)
+    # Caches grow as requests come: the parent counts on all of it from the start.
+    service.reserved_bytes = moving_bytes(model.folder, context=launch.context, parallel=launch.parallel)
     return service, model

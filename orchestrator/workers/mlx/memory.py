@@ -24,7 +24,7 @@ _FORM_TOKEN_BYTES: Final = 400
 _FORM_REQUEST_TOKEN_BYTES: Final = 120
 # A worker without a model: Python, mlx, mlx-lm and what that imports. 92 MB were measured on Linux, all pages
 # counted in full. With Metal a guess.
-BASE_BYTES: Final = (256 if sys.platform == "darwin" else 94) * MIB
+BASE_BYTES: Final = (256 if sys.platform == "darwin" else 92) * MIB
 # What the allocator's own gaps add to what moves. Measured: 1 to 4 of a hundred.
 _GAPS: Final = 1.05
 # How many bytes a byte of tokenizer.json takes: once it is read, and while transformers reads it. Measured
@@ -84,7 +84,7 @@ def work_bytes(folder: MlxFolder, *, context: int, parallel: int) -> int:
     scores = 0 if sys.platform == "darwin" else 2 * tokens * heads * context * 4
     choice = 6 * parallel * vocabulary * 4
     layers = max(_number(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers"), 1)
-    moved = 3 * parallel * slot_bytes(folder, context) // layers
+    moved = 2 * parallel * slot_bytes(folder, context) // layers
     return max(forward, scores) + choice + moved
 
 
@@ -99,13 +99,12 @@ def _number(config: Mapping[str, Any], *names: str, default: int = 0) -> int:
     return default
 
 
-def peak_bytes(folder: MlxFolder, *, context: int, parallel: int, forms: bool = False) -> int:
-    """Return an upper bound of what a worker comes to take, from its start to its last request.
+def moving_bytes(folder: MlxFolder, *, context: int, parallel: int, forms: bool = False) -> int:
+    """Return an upper bound of what a loaded worker comes to take besides, once all its places are filled.
 
-    Either reading the vocabulary is its widest moment, or all places are filled to the end of the context,
-    with as much kept for later as one more of them. `forms` says that answers will be held to schemas.
+    That is to the end of the context, with as much kept for later as one more of them. `forms` says that
+    answers will be held to schemas.
     """
-    vocabulary = _size(folder, "tokenizer.json") + _size(folder, "tokenizer.model")
     moving = (
         parallel * slot_bytes(folder, context)
         + kv_bytes(folder, context)
@@ -115,7 +114,17 @@ def peak_bytes(folder: MlxFolder, *, context: int, parallel: int, forms: bool = 
     if forms:
         tokens = _number(folder.text_config, "vocab_size")
         moving += _FORM_BYTES + tokens * (_FORM_TOKEN_BYTES + parallel * _FORM_REQUEST_TOKEN_BYTES)
-    serving = BASE_BYTES + _VOCABULARY_STAYS * vocabulary + folder.weights_bytes + round(moving * _GAPS)
+    return round(moving * _GAPS)
+
+
+def peak_bytes(folder: MlxFolder, *, context: int, parallel: int, forms: bool = False) -> int:
+    """Return an upper bound of what a worker comes to take, from its start to its last request.
+
+    Either reading the vocabulary is its widest moment, or all places are filled: see moving_bytes.
+    """
+    vocabulary = _size(folder, "tokenizer.json") + _size(folder, "tokenizer.model")
+    moving = moving_bytes(folder, context=context, parallel=parallel, forms=forms)
+    serving = BASE_BYTES + _VOCABULARY_STAYS * vocabulary + folder.weights_bytes + moving
     return max(serving, BASE_BYTES + _VOCABULARY_READS * vocabulary)
 
 
