@@ -39,12 +39,17 @@ class Streamed:
     chunks: int
 
 
-def cached_model(name: str, shape: Shape, kind: str) -> Path:
-    """Return a random-weight file, written once and kept."""
+def cache() -> Path:
+    """Return the folder for what is made once and kept."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator-benchmarks"
     root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def cached_model(name: str, shape: Shape, kind: str) -> Path:
+    """Return a random-weight file, written once and kept."""
     path = (
-        root / f"{name}-{shape.dim}x{shape.layers}x{shape.vocab}-{kind}-2.gguf"
+        cache() / f"{name}-{shape.dim}x{shape.layers}x{shape.vocab}-{kind}-2.gguf"
     )  # 2: of the weights' recipe
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
@@ -54,12 +59,20 @@ def cached_model(name: str, shape: Shape, kind: str) -> Path:
 
 
 @contextmanager
-def worker(path: Path, *, context: int, parallel: int, threads: int | None) -> Iterator[Served]:
+def worker(
+    path: Path, *, context: int, parallel: int, threads: int | None, runtime: str = "llama-cpp"
+) -> Iterator[Served]:
     """Run a worker child."""
     with tempfile.TemporaryDirectory(prefix="ob") as folder:
         socket = f"{folder}/w.sock"
         launch = Launch(
-            model="bench", path=str(path), context=context, parallel=parallel, socket=socket, threads=threads
+            model="bench",
+            path=str(path),
+            context=context,
+            parallel=parallel,
+            socket=socket,
+            threads=threads,
+            runtime=runtime,
         )
         command = [sys.executable, "-m", "orchestrator.workers.serve"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
