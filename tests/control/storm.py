@@ -37,6 +37,8 @@ LASTS_S: Final = 60.0
 WAITS_S: Final = 30.0
 # Shorter than the drain deadline: no request may be cut.
 LONGEST_ANSWER_S: Final = 8.0
+# Virtual time does not move for less.
+INSTANT_S: Final = 1e-4
 NAMES: Final = ("a", "b", "c", "d", "e")
 
 
@@ -193,7 +195,7 @@ class _House:
                     continue
                 if route is not None and route.stalled:
                     return "refused"
-                if left_s <= 0:
+                if left_s <= INSTANT_S:
                     return "late"
                 place = place or leases.enter(model, priority=priority, arrived_s=arrived_s)
                 await place.called(left_s)
