@@ -126,7 +126,7 @@ class Bench:
         self._news = threading.Condition()
         self.batch = MlxBatch(
             partial(MlxModel, folder),
-            context=256,
+            context=512,
             parallel=3,
             queue_limit=8,
             warm=True,
