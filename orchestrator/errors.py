@@ -12,7 +12,6 @@ OrchestratorError
 │   ├── DiskFull           there is no room for the download
 │   ├── EngineUnavailable  it is not installed, not running, or too old    (lasting)
 │   ├── NotAllowed         the settings forbid it: egress, offline        (terminal)
-│   ├── NeverFits          it takes more memory than there can be         (terminal)
 │   ├── LoadFailed         the model would not load
 │   ├── LoadTimedOut       the model did not get ready within its deadline
 │   └── ReplicaDied        a running replica crashed, hung or was killed
@@ -95,10 +94,6 @@ class EngineUnavailable(EngineError):
 
 
 class NotAllowed(EngineError):
-    terminal = True
-
-
-class NeverFits(EngineError):
     terminal = True
 
 

@@ -104,10 +104,6 @@ def _steps(steps: list[wire.Step], terminal: Terminal) -> list[str]:
     return lines
 
 
-def _lasts(step: wire.Step) -> Cell:
-    return Cell("-" if step["takes_s"] is None else f"~{words.about(step['takes_s'])}")
-
-
 def _outages(steps: list[wire.Step], terminal: Terminal) -> list[str]:
     """Return for how long which model answers nobody, because its two revisions do not fit together."""
     lines = []

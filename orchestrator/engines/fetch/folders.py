@@ -1,6 +1,5 @@
 """Folders of a model as MLX reads them that the user has, or that are shipped."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -115,9 +114,3 @@ def _shipped() -> Mapping[str, str]:
     listed = (DEMO_FOLDER / "SHA256SUMS").read_text()
     pairs = (line.partition(" ") for line in listed.splitlines())
     return {name.strip().lstrip("*"): value for value, _, name in pairs}
-
-
-def sha256_of(path: Path) -> str:
-    """Return the file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
