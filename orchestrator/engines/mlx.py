@@ -9,14 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from orchestrator.engines.base import Finding, OnDisk, Progress
+from orchestrator.engines.base import Finding
+from orchestrator.engines.children.engine import WorkerEngine
 from orchestrator.engines.children.launching import Workplace, redacted
-from orchestrator.engines.children.processes import end_leftovers
-from orchestrator.engines.children.worker import Worker
 from orchestrator.engines.library import Library
-from orchestrator.engines.memory import weighing
 from orchestrator.engines.memory.accelerators import Accelerators, NvidiaDriver
-from orchestrator.engines.roster import OnDeath, Roster
 from orchestrator.engines.sockets import RuntimeFolder
 from orchestrator.errors import EngineError, EngineUnavailable, SourceCorrupt, SourceNotFound
 from orchestrator.values.fleet import Running
@@ -51,7 +48,7 @@ _REFUSED: Final[Mapping[FailureKind, tuple[type[EngineError], str]]] = MappingPr
 )
 
 
-class MlxEngine:
+class MlxEngine(WorkerEngine):
     """Drives `orchestrator.workers.serve` with mlx-lm in it; this process never imports mlx.
 
     Args:
@@ -78,7 +75,7 @@ class MlxEngine:
         version_of: Callable[[str], str] = metadata.version,
         accelerators: Accelerators | None = None,
     ) -> None:
-        self._place = Workplace(
+        place = Workplace(
             argv=WORKER,
             runtime=RuntimeFolder(runtime),
             path_of=library.path_of,
@@ -89,26 +86,12 @@ class MlxEngine:
             package="mlx-lm",
             install=INSTALL,
         )
-        self._library = library
+        super().__init__(place, library, accelerators or NvidiaDriver())
         self._version_of = version_of
-        self._accelerators = accelerators or NvidiaDriver()
-        self._roster: Roster[Worker] = Roster(self._hire)
 
     async def version(self, spec: ModelSpec) -> str:
         """Return the versions of mlx-lm and of mlx."""
         return await asyncio.to_thread(self._versions, spec.name)
-
-    async def ensure_fetched(self, spec: ModelSpec, progress: Callable[[Progress], None]) -> OnDisk:
-        """Have the model's folder; what the user has put somewhere stays there."""
-        return await self._library.ensure(spec, progress)
-
-    async def newest(self, spec: ModelSpec) -> str:
-        """Ask the hub, where the source names something that moves there."""
-        return await self._library.newest(spec)
-
-    async def ensure_removed(self, spec: ModelSpec, keep: Sequence[ModelSpec]) -> int:
-        """Delete it from the cache."""
-        return await self._library.remove(spec, keep)
 
     async def estimate(self, spec: ModelSpec) -> Pools:
         """Return an upper bound from the headers of the weights, the configuration and the vocabulary."""
@@ -117,31 +100,13 @@ class MlxEngine:
     async def ensure_loaded(self, replica: str, spec: ModelSpec) -> Running:
         """Have a warm worker."""
         await asyncio.to_thread(self._versions, spec.name)
-        return await self._roster.ensure_loaded(replica, spec)
-
-    async def ensure_unloaded(self, replica: str) -> None:
-        """End the worker, and remove its socket."""
-        await self._roster.ensure_unloaded(replica)
-
-    async def observe(self) -> Mapping[str, Running]:
-        """Return the workers that are ready and whose process lives, with their memory of now."""
-        return await weighing.observe(self._roster, self._accelerators)
+        return await super().ensure_loaded(replica, spec)
 
     async def held(self) -> Pools:
         """Return what the workers' processes have of their own, and Metal for them at least."""
-        held = dict(await weighing.held(self._roster, self._accelerators))
+        held = dict(await super().held())
         device_bytes = sum(worker.device_bytes for worker in self._roster)
         return held | {RAM: max(held.get(RAM, 0), device_bytes)} if device_bytes else held
-
-    async def reap(self, leftovers: Sequence[Running]) -> None:
-        """Kill workers of an earlier daemon, and remove the sockets that nobody listens on."""
-        own = [worker.pid for worker in self._roster]
-        await end_leftovers(leftovers, command=self._place.argv[-1], own=own)
-        self._place.runtime.remove_stale({worker.socket for worker in self._roster})
-
-    def on_exit(self, report: Callable[[str, EngineError], None]) -> None:
-        """Report ends that nobody asked for; a later call replaces the one before."""
-        self._roster.on_exit(report)
 
     async def diagnose(self) -> Sequence[Finding]:
         """Say whether mlx is installed."""
@@ -149,13 +114,6 @@ class MlxEngine:
             return (Finding(what="mlx", ok=True, found=await asyncio.to_thread(self._versions, "")),)
         except EngineUnavailable as absent:
             return (Finding(what="mlx", ok=False, found=absent.what, fix=absent.fix),)
-
-    async def close(self) -> None:
-        """Unload everything; nothing can be loaded afterwards."""
-        await self._roster.close()
-
-    def _hire(self, replica: str, spec: ModelSpec, on_death: OnDeath) -> Worker:
-        return Worker(replica, spec, self._place, on_death)
 
     def _versions(self, where: str) -> str:
         """Return what is installed of it.

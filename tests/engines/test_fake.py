@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from looptime import LoopTimeProxy
 
-from orchestrator.engines.base import OnDisk
+from orchestrator.engines.base import Engine, OnDisk
 from orchestrator.engines.fakes.engine import FakeEngine
 from orchestrator.engines.fakes.nature import Nature, Verb
 from orchestrator.errors import (
@@ -34,8 +34,9 @@ class FakeRig:
     tells_version = True
 
     def __init__(self) -> None:
-        self.engine = FakeEngine()
-        self.engine.natures["tiny"] = replace(TINY, resolved="sha256:1")
+        self.fake = FakeEngine()
+        self.engine: Engine = self.fake
+        self.fake.natures["tiny"] = replace(TINY, resolved="sha256:1")
         self.good = spec("fast", location="tiny")
         self.other = spec("better", location="small")
         self.missing = spec("missing", location="nothing")
@@ -46,23 +47,23 @@ class FakeRig:
         missing = SourceNotFound("no 'demo:nothing'", where="missing")
         corrupt = SourceCorrupt("'demo:noise' is not a model", where="corrupt")
         for location, error in (("nothing", missing), ("noise", corrupt)):
-            self.engine.refuse_fetch(location, error)
-            self.engine.refuse_load(location, error)
+            self.fake.refuse_fetch(location, error)
+            self.fake.refuse_load(location, error)
 
     async def kill(self, running: Running) -> None:
-        self.engine.die(running.replica)
+        self.fake.die(running.replica)
 
     async def answers(self, running: Running) -> bool:
         return running.pid in {seen.pid for seen in (await self.engine.observe()).values()}
 
     async def fill(self, running: Running, spec: ModelSpec) -> None:  # noqa: ARG002 (the suite's)
-        self.engine.work(running.replica)
+        self.fake.work(running.replica)
 
     async def processes(self) -> int:
-        return self.engine.alive
+        return self.fake.alive
 
     async def load_is_under_way(self) -> None:
-        await asyncio.sleep(self.engine.load_s / 2)
+        await asyncio.sleep(self.fake.load_s / 2)
 
 
 class TestFakeEngine(EngineConformance):
